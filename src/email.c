@@ -233,11 +233,13 @@ email_normalize(const text *email, char **key)
 	char *given = text_to_cstring(email);
 	EmailFault fault = email_examine(given, key);
 
+	/* Out of the log with the statement: where an address is given, a password often is too. */
 	if (fault != EMAIL_VALID)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid email address"),
 						errdetail("%s", email_fault_details[fault]),
 						errhint("Give an address such as name@example.com, without spaces around "
-								"it, quotes or a display name.")));
+								"it, quotes or a display name."),
+						errhidestmt(true), errhidecontext(true)));
 	return given;
 }
 

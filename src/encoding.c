@@ -3,6 +3,17 @@
 #include "catalog/namespace.h"
 #include "encoding.h"
 
+static bool
+encoding_is_ascii(const char *source, int length)
+{
+	for (int i = 0; i < length; i++)
+	{
+		if (IS_HIGHBIT_SET(source[i]))
+			return false;
+	}
+	return true;
+}
+
 /*
  * Converts into a buffer of ENCODING_UTF8_SIZE(length) bytes. Returns the
  * number of bytes before the terminator, or -1 if there is no conversion.
@@ -13,17 +24,19 @@ encoding_convert(const char *source, int length, int from, int to, char *target)
 	Oid conversion;
 	int converted;
 
+	/* ASCII is the same in every encoding of a server, some of which have no other conversion. */
+	if (encoding_is_ascii(source, length))
+	{
+		memcpy(target, source, length);
+		target[length] = '\0';
+		return length;
+	}
 	/* The bytes of SQL_ASCII have no meaning of their own: take them for UTF-8 if they can be. */
 	if (from == to || from == PG_SQL_ASCII || to == PG_SQL_ASCII)
 	{
 		memcpy(target, source, length);
 		target[length] = '\0';
 		return pg_verify_mbstr(PG_UTF8, source, length, true) ? length : -1;
-	}
-	if (length == 0)
-	{
-		target[0] = '\0';
-		return 0;
 	}
 
 	conversion = FindDefaultConversionProc(from, to);

@@ -135,10 +135,11 @@ static void
 password_report_unusable(const Argon2Hash *stored, bool parsed)
 {
 	if (!parsed)
-		ereport(LOG, (errmsg("a stored password hash cannot be verified"),
-					  errdetail("It is not an argon2id or argon2i hash of version 19."),
-					  errhint("Set a new password for the user."), errhidestmt(true),
-					  errhidecontext(true)));
+		ereport(LOG,
+				(errmsg("a stored password hash cannot be verified"),
+				 errdetail("It is not an argon2id or argon2i hash of version 19 in PHC format."),
+				 errhint("Set a new password for the user."), errhidestmt(true),
+				 errhidecontext(true)));
 	else
 		ereport(LOG, (errmsg("a stored password hash is too costly to be verified"),
 					  errdetail("It takes %u kB and %u passes.", stored->memory_kb, stored->passes),
