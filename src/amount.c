@@ -113,7 +113,9 @@ billing_amount_in(PG_FUNCTION_ARGS)
 						: errmsg("invalid input syntax for type %s: \"%s\"", "billing.amount",
 								 amount_quoted(text, length)),
 					errdetail_internal("%s", amount_parse_detail(why)),
-					errhint("Write it like \"12.50 USD\", \"1500 JPY\" or \"1.250 KWD\".")));
+					why == AMOUNT_PARSE_RANGE
+						? errhint("Split the amount into smaller ones.")
+						: errhint("Write it like \"12.50 USD\", \"1500 JPY\" or \"1.250 KWD\".")));
 }
 
 /*
@@ -237,6 +239,18 @@ amount_scale_up(Numeric value, uint8 decimals)
 											   NumericGetDatum(int64_to_numeric(power[decimals]))));
 }
 
+static void
+amount_raise_decimals(Numeric number, const Currency *currency)
+{
+	char *digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(number)));
+
+	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					errmsg("too many decimals for an amount in %s", currency->code),
+					errdetail("%s has %d decimals, the number is %s.", currency->code,
+							  currency->decimals, amount_quoted(digits, strlen(digits))),
+					errhint("Round it first: round(number, %d).", currency->decimals)));
+}
+
 /*
  * Constructor: amount(number numeric, currency text).
  *
@@ -264,10 +278,7 @@ billing_amount(PG_FUNCTION_ARGS)
 	scaled = amount_scale_up(number, currency->decimals);
 	whole = DirectFunctionCall2(numeric_trunc, NumericGetDatum(scaled), Int32GetDatum(0));
 	if (!DatumGetBool(DirectFunctionCall2(numeric_eq, whole, NumericGetDatum(scaled))))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("too many decimals for an amount in %s", currency->code),
-						errdetail("%s has %d decimals.", currency->code, currency->decimals),
-						errhint("Round it first: round(number, %d).", currency->decimals)));
+		amount_raise_decimals(number, currency);
 	if (!amount_round_numeric(scaled, &minor))
 		amount_raise_out_of_range(currency->code);
 	PG_RETURN_AMOUNT_P(amount_make(minor, currency->code));
