@@ -16,6 +16,7 @@ FROM (SELECT sum(price) AS s, sum(minor_units(price)) AS n FROM booking GROUP BY
 
 -- In parallel, some workers without a row.
 ALTER TABLE booking SET (parallel_workers = 2);
+SET max_parallel_workers_per_gather = 2;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;
@@ -59,6 +60,7 @@ RESET enable_seqscan;
 CREATE TABLE other_booking (id bigint, price amount);
 INSERT INTO other_booking SELECT n, '1 EUR' FROM generate_series(1, 6000) AS n;
 DELETE FROM booking WHERE id = 6001;
+SET max_parallel_workers_per_gather = 2;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 SET min_parallel_table_scan_size = 0;

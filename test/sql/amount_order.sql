@@ -41,6 +41,11 @@ SET enable_sort = off;
 EXPLAIN (COSTS OFF) SELECT price FROM mixed WHERE price *> '5 USD' ORDER BY price;
 SELECT is_sorted(array_agg(price)) AS sorted, count(*) FROM (SELECT price FROM mixed WHERE price IS NOT NULL ORDER BY price) AS s;
 SELECT is_sorted(array_agg(price)) AS sorted, count(*) FROM (SELECT price FROM mixed WHERE price *> '5 EUR' AND price *<= '100 USD' ORDER BY price) AS s;
+-- A range with both ends in one currency holds that currency only: how to use the index for "less than".
+EXPLAIN (COSTS OFF) SELECT price FROM mixed WHERE price *>= '0 USD' AND price *< '5.00 USD';
+SELECT count(*) = (SELECT count(*) FROM mixed WHERE currency(price) = 'USD' AND minor_units(price) BETWEEN 0 AND 499) AS same,
+    bool_and(price < '5.00 USD' AND price >= '0 USD') AS agreed
+FROM mixed WHERE price *>= '0 USD' AND price *< '5.00 USD';
 RESET enable_sort;
 SELECT count(*) AS wrong FROM mixed AS m
 WHERE m.id % 100 = 0 AND (SELECT count(*) FROM mixed AS i WHERE i.price = m.price)
@@ -51,6 +56,9 @@ RESET enable_seqscan;
 EXPLAIN (COSTS OFF) SELECT FROM mixed WHERE price < '5.00 USD';
 SELECT count(*) FROM mixed WHERE price < '5.00 USD';
 SELECT count(*) > 0 AS some FROM mixed WHERE CASE WHEN currency(price) = 'USD' THEN price < '5.00 USD' END;
+
+SELECT price FROM mixed WHERE id > 0 ORDER BY price USING *> LIMIT 1;
+SELECT greatest('1 USD'::amount, '2 EUR') AS greatest, least('1 USD'::amount, '2 EUR') AS least;
 
 -- The same answer by every way to join and to group.
 CREATE TEMPORARY TABLE answer AS
