@@ -1,0 +1,147 @@
+-- Tokens: grants, the ledger of every movement, checkpoints, holds.
+
+CREATE TABLE billing.token_grant (
+    account_id      uuid NOT NULL REFERENCES billing.account,
+    grant_id        uuid NOT NULL UNIQUE,
+    subscription_id uuid,
+    app             text COLLATE "C" REFERENCES billing.app (code),
+    tokens          bigint NOT NULL,
+    priority        bigint NOT NULL DEFAULT 100,
+    effective_at    timestamptz NOT NULL,
+    expires_at      timestamptz NOT NULL DEFAULT 'infinity',
+    granted_at      timestamptz NOT NULL,
+    reason          text,
+    idempotency_key text COLLATE "C",
+    voided_at       timestamptz,
+    PRIMARY KEY (account_id, grant_id),
+    FOREIGN KEY (account_id, subscription_id) REFERENCES billing.subscription,
+    CONSTRAINT token_grant_tokens_check CHECK (tokens > 0),
+    CONSTRAINT token_grant_time_check CHECK (effective_at < expires_at)
+);
+CREATE INDEX token_grant_time_idx ON billing.token_grant (account_id, expires_at);
+CREATE UNIQUE INDEX token_grant_idempotency_key ON billing.token_grant (account_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+COMMENT ON TABLE billing.token_grant IS 'Tokens bought or given. Rows change only by being voided, once.';
+COMMENT ON COLUMN billing.token_grant.account_id IS 'The account.';
+COMMENT ON COLUMN billing.token_grant.grant_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
+COMMENT ON COLUMN billing.token_grant.subscription_id IS 'The subscription that brought it; NULL: given on its own, which puts no plan in force.';
+COMMENT ON COLUMN billing.token_grant.app IS 'The app it can be used for; NULL: every app.';
+COMMENT ON COLUMN billing.token_grant.tokens IS 'Tokens granted.';
+COMMENT ON COLUMN billing.token_grant.priority IS 'Lower is used first.';
+COMMENT ON COLUMN billing.token_grant.effective_at IS 'From when it can be used.';
+COMMENT ON COLUMN billing.token_grant.expires_at IS 'Until when it can be used, exclusive; infinity: for ever.';
+COMMENT ON COLUMN billing.token_grant.granted_at IS 'When it was granted.';
+COMMENT ON COLUMN billing.token_grant.reason IS 'Why it was granted.';
+COMMENT ON COLUMN billing.token_grant.idempotency_key IS 'Key given to grant_tokens, if any; a namespace of its own.';
+COMMENT ON COLUMN billing.token_grant.voided_at IS 'When it was taken back; NULL: it was not.';
+
+CREATE TABLE billing.ledger (
+    account_id      uuid NOT NULL,
+    entry_no        bigint NOT NULL,
+    grant_id        uuid NOT NULL,
+    tokens          bigint NOT NULL,
+    kind            text COLLATE "C" NOT NULL DEFAULT 'consume',
+    occurred_at     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    app             text COLLATE "C",
+    action          text COLLATE "C",
+    user_id         uuid,
+    idempotency_key text COLLATE "C",
+    asked           bigint,
+    answer          bigint,
+    part_of         bigint,
+    hold_id         uuid,
+    refund_of       bigint,
+    PRIMARY KEY (account_id, entry_no),
+    FOREIGN KEY (account_id, grant_id) REFERENCES billing.token_grant,
+    CONSTRAINT ledger_entry_no_check CHECK (entry_no > 0),
+    CONSTRAINT ledger_kind_check CHECK (
+        CASE
+            WHEN kind IN ('consume', 'hold', 'void') THEN tokens > 0
+            WHEN kind IN ('capture', 'release', 'lapse', 'refund') THEN tokens < 0
+            ELSE false
+        END)
+);
+CREATE UNIQUE INDEX ledger_idempotency_key ON billing.ledger (account_id, idempotency_key)
+    WHERE idempotency_key IS NOT NULL;
+CREATE INDEX ledger_hold_idx ON billing.ledger (account_id, hold_id) WHERE hold_id IS NOT NULL;
+CREATE UNIQUE INDEX ledger_refund_key ON billing.ledger (account_id, refund_of) WHERE refund_of IS NOT NULL;
+COMMENT ON TABLE billing.ledger IS 'Append-only record of every token movement. What is left of a grant is its tokens minus the sum of tokens here.';
+COMMENT ON COLUMN billing.ledger.account_id IS 'The account.';
+COMMENT ON COLUMN billing.ledger.entry_no IS 'Ascending number within the account; numbers of rolled-back entries stay unused.';
+COMMENT ON COLUMN billing.ledger.grant_id IS 'The grant the tokens leave or return to.';
+COMMENT ON COLUMN billing.ledger.tokens IS 'Positive: taken from the grant; negative: returned to it.';
+COMMENT ON COLUMN billing.ledger.kind IS 'consume, hold, void take; capture (the part of a hold not used), release, lapse, refund return.';
+COMMENT ON COLUMN billing.ledger.occurred_at IS 'When it happened, by the account''s clock.';
+COMMENT ON COLUMN billing.ledger.app IS 'The app it was asked for; NULL: none in particular.';
+COMMENT ON COLUMN billing.ledger.action IS 'What the tokens were used for, in the application''s words.';
+COMMENT ON COLUMN billing.ledger.user_id IS 'The account user who used them, as the application said.';
+COMMENT ON COLUMN billing.ledger.idempotency_key IS 'Key of the request; on its first row only.';
+COMMENT ON COLUMN billing.ledger.asked IS 'Tokens of the whole request, on its first row; NULL on the rows that continue it and on rows the extension did not write.';
+COMMENT ON COLUMN billing.ledger.answer IS 'What remained, as answered; kept for requests with a key.';
+COMMENT ON COLUMN billing.ledger.part_of IS 'entry_no of the request''s first row, on the rows that continue it over further grants.';
+COMMENT ON COLUMN billing.ledger.hold_id IS 'The hold whose tokens move.';
+COMMENT ON COLUMN billing.ledger.refund_of IS 'On the first row of a refund: entry_no of the first row of what is refunded.';
+
+CREATE TABLE billing.checkpoint (
+    account_id       uuid NOT NULL,
+    grant_id         uuid NOT NULL,
+    through_entry_no bigint NOT NULL,
+    consumed         bigint NOT NULL,
+    entries          bigint NOT NULL,
+    created_at       timestamptz NOT NULL,
+    PRIMARY KEY (account_id, grant_id, through_entry_no),
+    FOREIGN KEY (account_id, grant_id) REFERENCES billing.token_grant,
+    CONSTRAINT checkpoint_consumed_check CHECK (consumed >= 0),
+    CONSTRAINT checkpoint_entries_check CHECK (entries > 0)
+);
+CREATE INDEX checkpoint_through_idx ON billing.checkpoint (account_id, through_entry_no);
+COMMENT ON TABLE billing.checkpoint IS 'Append-only sums of the ledger, so that a balance need not read all of it. The newest of an account says through which entry all its grants are summed.';
+COMMENT ON COLUMN billing.checkpoint.account_id IS 'The account.';
+COMMENT ON COLUMN billing.checkpoint.grant_id IS 'The grant.';
+COMMENT ON COLUMN billing.checkpoint.through_entry_no IS 'Every entry of the grant up to this number is in the sum.';
+COMMENT ON COLUMN billing.checkpoint.consumed IS 'Sum of ledger.tokens of the grant through that entry.';
+COMMENT ON COLUMN billing.checkpoint.entries IS 'Number of ledger rows of the grant through that entry.';
+COMMENT ON COLUMN billing.checkpoint.created_at IS 'When it was written.';
+
+CREATE TABLE billing.hold (
+    account_id uuid NOT NULL REFERENCES billing.account,
+    hold_id    uuid NOT NULL UNIQUE,
+    tokens     bigint NOT NULL,
+    app        text COLLATE "C",
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    ended      boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (account_id, hold_id),
+    CONSTRAINT hold_tokens_check CHECK (tokens > 0),
+    CONSTRAINT hold_time_check CHECK (created_at < expires_at)
+);
+CREATE INDEX hold_due_idx ON billing.hold (expires_at) WHERE NOT ended;
+CREATE INDEX hold_open_idx ON billing.hold (account_id, expires_at) WHERE NOT ended;
+COMMENT ON TABLE billing.hold IS 'Tokens set aside for work whose size is not known yet; the ledger says from which grants.';
+COMMENT ON COLUMN billing.hold.account_id IS 'The account.';
+COMMENT ON COLUMN billing.hold.hold_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
+COMMENT ON COLUMN billing.hold.tokens IS 'Tokens set aside.';
+COMMENT ON COLUMN billing.hold.app IS 'The app it was asked for; NULL: none in particular.';
+COMMENT ON COLUMN billing.hold.created_at IS 'When they were set aside.';
+COMMENT ON COLUMN billing.hold.expires_at IS 'Until when the hold can be captured, exclusive.';
+COMMENT ON COLUMN billing.hold.ended IS 'Whether its ending is written; kept so that open holds can be found by an index.';
+
+CREATE TABLE billing.hold_end (
+    account_id uuid NOT NULL,
+    hold_id    uuid NOT NULL,
+    kind       text COLLATE "C" NOT NULL,
+    tokens     bigint NOT NULL,
+    answer     bigint NOT NULL,
+    ended_at   timestamptz NOT NULL,
+    PRIMARY KEY (account_id, hold_id),
+    FOREIGN KEY (account_id, hold_id) REFERENCES billing.hold,
+    CONSTRAINT hold_end_kind_check CHECK (kind IN ('captured', 'released', 'lapsed')),
+    CONSTRAINT hold_end_tokens_check CHECK (CASE kind WHEN 'captured' THEN tokens > 0 ELSE tokens = 0 END)
+);
+COMMENT ON TABLE billing.hold_end IS 'How a hold ended: one row, whoever comes first.';
+COMMENT ON COLUMN billing.hold_end.account_id IS 'The account.';
+COMMENT ON COLUMN billing.hold_end.hold_id IS 'The hold.';
+COMMENT ON COLUMN billing.hold_end.kind IS 'captured, released or lapsed.';
+COMMENT ON COLUMN billing.hold_end.tokens IS 'Tokens used of those held; zero unless captured.';
+COMMENT ON COLUMN billing.hold_end.answer IS 'What remained, as answered.';
+COMMENT ON COLUMN billing.hold_end.ended_at IS 'When, by the account''s clock.';

@@ -1,0 +1,25 @@
+/*
+ * billing.c
+ *	  What happens when the library is loaded.
+ */
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "utils/guc.h"
+
+#include "call.h"
+#include "settings.h"
+#include "tables.h"
+
+PG_MODULE_MAGIC;
+
+extern PGDLLEXPORT void _PG_init(void);
+
+void
+_PG_init(void)
+{
+	settings_define();
+	MarkGUCPrefixReserved("billing");
+	tables_init();
+	call_init();
+}

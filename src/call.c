@@ -1,0 +1,116 @@
+/*
+ * call.c
+ *	  The frame around every function that writes.
+ *
+ * The user id is switched in C rather than by SECURITY DEFINER and SET clauses:
+ * one place decides, and the functions that need no SPI pay nothing for it. An
+ * error between enter and leave is undone by the (sub)transaction's abort, which
+ * restores user id, security context, settings and SPI by itself.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_proc.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+
+#include "call.h"
+#include "compat.h"
+#include "tables.h"
+
+static Call *current_call = NULL;
+
+/* Frames live on the C stack: after an error none of them is left. */
+static void
+transaction_ended(XactEvent event, void *arg)
+{
+	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
+		current_call = NULL;
+}
+
+/* A frame survives its own subtransactions' errors only if it caught them, and none does. */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+{
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		current_call = NULL;
+}
+
+void
+call_init(void)
+{
+	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+}
+
+/*
+ * pg_temp comes last and explicitly, so that temporary objects never shadow
+ * ours; nobody but the owner can create in the other two.
+ */
+void
+call_enter(Call *call)
+{
+	call->memory = CurrentMemoryContext;
+	call->outer = current_call;
+	GetUserIdAndSecContext(&call->user, &call->security_context);
+	call->guc_level = NewGUCNestLevel();
+	SetUserIdAndSecContext(tables_owner(), call->security_context | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", "pg_catalog, billing, pg_temp", PGC_USERSET,
+							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	current_call = call;
+}
+
+void
+call_leave(Call *call)
+{
+	current_call = call->outer;
+	SPI_finish();
+	AtEOXact_GUC(true, call->guc_level);
+	SetUserIdAndSecContext(call->user, call->security_context);
+}
+
+/* Where results that outlive the call's SPI connection are allocated. */
+MemoryContext
+call_memory(void)
+{
+	Assert(current_call != NULL);
+	return current_call->memory;
+}
+
+/*
+ * Administrators are those who may execute what only administrators may: no
+ * list of roles that could go stale.
+ */
+bool
+call_is_administrator(const Call *call)
+{
+	Oid			argtypes[] = {UUIDOID, TEXTOID};
+	oidvector  *args = buildoidvector(argtypes, 2);
+	Oid			proc = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
+									   CStringGetDatum("suspend_account"), PointerGetDatum(args),
+									   ObjectIdGetDatum(tables_schema()));
+
+	if (!OidIsValid(proc))
+		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
+						errmsg("function billing.suspend_account(uuid, text) does not exist"),
+						errhint("Run ALTER EXTENSION billing UPDATE.")));
+	return compat_function_aclcheck(proc, call->user, ACL_EXECUTE) == ACLCHECK_OK;
+}
+
+/*
+ * pg_dump's scripts set check_function_bodies = off. The owner's own session
+ * with that setting is a restore, whose rows may come in any order; inside one
+ * of our functions it never is, whoever called.
+ */
+bool
+call_is_restore(void)
+{
+	return !check_function_bodies && !InLocalUserIdChange() &&
+		has_privs_of_role(GetUserId(), tables_owner());
+}

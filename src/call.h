@@ -1,0 +1,27 @@
+/*
+ * call.h
+ *	  The frame around every function that writes: it acts as the owner of the
+ *	  extension's tables, with a search path that nobody else can write to.
+ */
+#ifndef BILLING_CALL_H
+#define BILLING_CALL_H
+
+#include "utils/palloc.h"
+
+typedef struct Call
+{
+	Oid			user;
+	int			security_context;
+	int			guc_level;
+	MemoryContext memory;
+	struct Call *outer;
+} Call;
+
+extern void call_enter(Call *call);
+extern void call_leave(Call *call);
+extern MemoryContext call_memory(void);
+extern bool call_is_administrator(const Call *call);
+extern bool call_is_restore(void);
+extern void call_init(void);
+
+#endif							/* BILLING_CALL_H */

@@ -1,0 +1,213 @@
+/*
+ * expiry.c
+ *	  Writing down what time has already brought about.
+ *
+ * Checks derive access from time and balance; what happens here only makes it
+ * visible: subscription_expired for every subscription whose time is over, and
+ * free_plan_assigned once per loss of the last plan in force, each dated at the
+ * instant it was due.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/snapmgr.h"
+
+#include "argument.h"
+#include "call.h"
+#include "event.h"
+#include "expiry.h"
+#include "holding.h"
+#include "identifier.h"
+#include "lock.h"
+#include "query.h"
+
+PG_FUNCTION_INFO_V1(billing_expire_due);
+
+/*
+ * Accounts with something due. A test clock is honoured; rows that another
+ * session is working on are its business.
+ */
+static Query select_due = {
+	"SELECT s.account_id, min(s.expires_at) FROM billing.subscription s "
+	"JOIN billing.account a USING (account_id) "
+	"WHERE s.ended_at IS NULL AND NOT s.void AND s.expires_at <= "
+	"CASE WHEN a.test_clock IS NULL THEN clock_timestamp() ELSE a.test_clock END "
+	"AND s.expires_at <= greatest(clock_timestamp(), "
+	"(SELECT max(t.test_clock) FROM billing.account t WHERE t.test_clock IS NOT NULL)) "
+	"AND s.account_id <> ALL ($1) GROUP BY s.account_id ORDER BY 2, 1 LIMIT $2",
+	2,
+	{UUIDARRAYOID, INT8OID}};
+
+static Query select_due_of_account = {
+	"SELECT subscription_id, plan, expires_at, kind, replaced_by IS NOT NULL "
+	"FROM billing.subscription WHERE account_id = $1 AND ended_at IS NULL AND NOT void "
+	"AND expires_at <= $2 ORDER BY expires_at, subscription_id LIMIT 1",
+	2,
+	{UUIDOID, TIMESTAMPTZOID}};
+
+static Query mark_ended = {
+	"UPDATE billing.subscription SET ended_at = expires_at WHERE account_id = $1 AND "
+	"subscription_id = $2",
+	2,
+	{UUIDOID, UUIDOID}};
+
+/* Whether a subscription of the account was in force at the instant, as far as time tells. */
+static bool
+any_in_force(const Account *account, TimestampTz at)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Holdings	holdings;
+	bool		found;
+
+	holding_load(&holdings, account, at, snapshot);
+	found = holding_any_in_force(&holdings, NULL, NULL);
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/* A token plan that was empty before its end was lost when it became empty. */
+static bool
+was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz end)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Holdings	holdings;
+	bool		found = false;
+
+	holding_load(&holdings, account, end - 1, snapshot);
+	for (int i = 0; i < holdings.count; i++)
+		if (memcmp(holdings.items[i].subscription_id.data, subscription_id->data, UUID_LEN) == 0)
+			found = holdings.items[i].in_force;
+	UnregisterSnapshot(snapshot);
+	return found;
+}
+
+/* free_plan_assigned, unless another plan is in force at that instant. */
+void
+expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
+{
+	Account		unsuspended = *account;
+	Snapshot	snapshot;
+	PlanVersion *free_plan;
+	EventDetail detail;
+
+	/* being suspended is not a loss of the plan */
+	unsuspended.suspended = false;
+	if (any_in_force(&unsuspended, at))
+		return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	free_plan = plan_free(snapshot);
+	UnregisterSnapshot(snapshot);
+	event_detail_begin(&detail);
+	event_detail_text(&detail, "plan", free_plan == NULL ? NULL : free_plan->code);
+	event_detail_text(&detail, "because", why);
+	event_write(&account->id, "free_plan_assigned", at, &detail);
+}
+
+static void
+end_subscription(const Account *account, const pg_uuid_t *subscription_id, const char *plan,
+				 TimestampTz end, bool replaced)
+{
+	Account		unsuspended = *account;
+	EventDetail detail;
+	bool		was;
+
+	unsuspended.suspended = false;
+	was = was_in_force(&unsuspended, subscription_id, end);
+	query_execute(&mark_ended, (NullableDatum[]) {arg_uuid(&account->id), arg_uuid(subscription_id)});
+	event_detail_begin(&detail);
+	event_detail_uuid(&detail, "subscription_id", subscription_id);
+	event_detail_text(&detail, "plan", plan);
+	event_write(&account->id, replaced ? "subscription_replaced" : "subscription_expired", end, &detail);
+	if (was)
+		expiry_plan_lost(account, end, "package_expired");
+}
+
+/*
+ * Everything of one account that is due by now, in due order. The caller is
+ * inside a call and holds the account's plan lock. Returns the number of rows.
+ */
+int64
+expiry_run_account(const Account *account, TimestampTz now)
+{
+	int64		done = 0;
+
+	while (query_execute(&select_due_of_account,
+						 (NullableDatum[]) {arg_uuid(&account->id), arg_time(now)}) > 0)
+	{
+		pg_uuid_t	subscription_id = query_uuid(0, 1);
+		char	   *plan = query_text(0, 2);
+		TimestampTz end = query_time(0, 3);
+		bool		replaced = query_bool(0, 5);
+
+		end_subscription(account, &subscription_id, plan, end, replaced);
+		done++;
+	}
+	return done;
+}
+
+/* Does one account's work unless another session has its lock. */
+static int64
+expire_account(const pg_uuid_t *account_id)
+{
+	Account		account;
+
+	if (!lock_account_if_free(account_id, LOCK_PLANS, ExclusiveLock))
+		return 0;
+	account_require(&account, account_id);
+	return expiry_run_account(&account, account_verb_time(&account));
+}
+
+#define EXPIRE_BATCH 1000
+
+/* Works on a batch of due accounts, leaving out those already seen; returns how many there were. */
+static uint64
+expire_batch(ArrayBuildState **seen, int64 max_rows, int64 *done)
+{
+	Datum		seen_array = *seen == NULL ? PointerGetDatum(construct_empty_array(UUIDOID))
+										   : makeArrayResult(*seen, call_memory());
+	uint64		count = query_execute(&select_due, (NullableDatum[]) {arg_datum(seen_array),
+																	arg_int64(EXPIRE_BATCH)});
+	pg_uuid_t  *accounts = MemoryContextAlloc(call_memory(), sizeof(pg_uuid_t) * (count + 1));
+
+	for (uint64 i = 0; i < count; i++)
+		accounts[i] = query_uuid(i, 1);
+	for (uint64 i = 0; i < count && *done < max_rows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		*done += expire_account(&accounts[i]);
+		*seen = accumArrayResult(*seen, UUIDPGetDatum(&accounts[i]), false, UUIDOID, call_memory());
+	}
+	return count;
+}
+
+/*
+ * billing.expire_due(max_rows bigint) → bigint
+ *
+ * Writes down what is due: the end of subscriptions and the assignment of the
+ * free plan; returns the number of subscriptions ended. Stops after max_rows
+ * (NULL: when nothing is left), an account being finished once begun. Safe at
+ * any time and from several sessions: accounts that another one is working on
+ * are left to it. Access never waits for it. max_rows not positive: 22023.
+ */
+Datum
+billing_expire_due(PG_FUNCTION_ARGS)
+{
+	Call		call;
+	ArrayBuildState *seen = NULL;
+	int64		max_rows = PG_INT64_MAX;
+	int64		done = 0;
+
+	if (!PG_ARGISNULL(0))
+		max_rows = PG_GETARG_INT64(0);
+	if (max_rows <= 0)
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
+						errdetail("It is " INT64_FORMAT ".", max_rows),
+						errhint("Pass 1 or more, or NULL for no limit.")));
+	call_enter(&call);
+	while (done < max_rows && expire_batch(&seen, max_rows, &done) > 0)
+		;
+	call_leave(&call);
+	PG_RETURN_INT64(done);
+}

@@ -1,0 +1,13 @@
+/*
+ * expiry.h
+ *	  Writing down what time has already brought about.
+ */
+#ifndef BILLING_EXPIRY_H
+#define BILLING_EXPIRY_H
+
+#include "account.h"
+
+extern int64 expiry_run_account(const Account *account, TimestampTz now);
+extern void expiry_plan_lost(const Account *account, TimestampTz at, const char *why);
+
+#endif							/* BILLING_EXPIRY_H */

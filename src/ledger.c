@@ -1,0 +1,175 @@
+/*
+ * ledger.c
+ *	  Rows of the ledger and the checkpoints that sum them.
+ */
+#include "postgres.h"
+
+#include "access/sysattr.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "balance.h"
+#include "ledger.h"
+#include "probe.h"
+
+static const char *const kind_names[] = {
+	[LEDGER_CONSUME] = "consume", [LEDGER_HOLD] = "hold",		[LEDGER_VOID] = "void",
+	[LEDGER_CAPTURE] = "capture", [LEDGER_RELEASE] = "release", [LEDGER_LAPSE] = "lapse",
+	[LEDGER_REFUND] = "refund"};
+
+const char *
+ledger_kind_name(LedgerKind kind)
+{
+	return kind_names[kind];
+}
+
+static LedgerKind
+kind_from_name(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(kind_names); i++)
+		if (strcmp(name, kind_names[i]) == 0)
+			return (LedgerKind) i;
+	elog(ERROR, "the ledger has the unknown kind \"%s\"", name);
+}
+
+static void
+set_text(Datum *values, bool *nulls, int column, const char *value)
+{
+	nulls[column - 1] = value == NULL;
+	if (value != NULL)
+		values[column - 1] = CStringGetTextDatum(value);
+}
+
+static void
+set_uuid(Datum *values, bool *nulls, int column, const pg_uuid_t *value)
+{
+	nulls[column - 1] = value == NULL;
+	if (value != NULL)
+		values[column - 1] = UUIDPGetDatum(value);
+}
+
+static void
+set_int64(Datum *values, bool *nulls, int column, bool present, int64 value)
+{
+	nulls[column - 1] = !present;
+	values[column - 1] = Int64GetDatum(value);
+}
+
+/*
+ * Appends one row. part_of is 0 for a request's first row, which alone carries
+ * key, asked, answer and refund_of.
+ */
+void
+ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int64 part_of,
+			  const pg_uuid_t *grant, int64 tokens)
+{
+	Datum		values[LEDGER_REFUND_OF] = {0};
+	bool		nulls[LEDGER_REFUND_OF] = {false};
+	bool		first = part_of == 0;
+
+	set_uuid(values, nulls, LEDGER_ACCOUNT_ID, request->account);
+	set_int64(values, nulls, LEDGER_ENTRY_NO, true, entry_no);
+	set_uuid(values, nulls, LEDGER_GRANT_ID, grant);
+	set_int64(values, nulls, LEDGER_TOKENS, true, tokens);
+	set_text(values, nulls, LEDGER_KIND, ledger_kind_name(request->kind));
+	values[LEDGER_OCCURRED_AT - 1] = TimestampTzGetDatum(request->occurred_at);
+	set_text(values, nulls, LEDGER_APP, request->app);
+	set_text(values, nulls, LEDGER_ACTION, request->action);
+	set_uuid(values, nulls, LEDGER_USER_ID, request->user);
+	set_text(values, nulls, LEDGER_IDEMPOTENCY_KEY, first ? request->key : NULL);
+	set_int64(values, nulls, LEDGER_ASKED, first, request->asked);
+	set_int64(values, nulls, LEDGER_ANSWER, first && request->key != NULL, request->answer);
+	set_int64(values, nulls, LEDGER_PART_OF, !first, part_of);
+	set_uuid(values, nulls, LEDGER_HOLD_ID, request->hold);
+	set_int64(values, nulls, LEDGER_REFUND_OF, first && request->refund_of != 0, request->refund_of);
+	writer_insert(writer, values, nulls);
+}
+
+/*
+ * A row that was committed after a REPEATABLE READ transaction's snapshot must
+ * not steer it: the same rule, and the same error, as INSERT … ON CONFLICT.
+ */
+static void
+check_visible(Probe *probe)
+{
+	bool		isnull;
+	Datum		xmin;
+
+	if (!IsolationUsesXactSnapshot() ||
+		table_tuple_satisfies_snapshot(probe->table, probe->slot, GetTransactionSnapshot()))
+		return;
+	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
+	if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errdetail("The idempotency key was used by a transaction that committed after "
+								  "this one began."),
+						errhint("Retry the transaction.")));
+}
+
+bool
+ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key, Snapshot snapshot)
+{
+	Probe		probe;
+	ScanKeyData keys[2];
+	bool		found;
+
+	probe_key_uuid(&keys[0], 1, account);
+	probe_key_text(&keys[1], 2, CStringGetTextDatum(key));
+	probe_begin(&probe, INDEX_LEDGER_KEY, snapshot, keys, 2);
+	found = probe_next(&probe);
+	if (found)
+	{
+		check_visible(&probe);
+		memset(answer, 0, sizeof(*answer));
+		answer->kind = kind_from_name(probe_text(&probe, LEDGER_KIND));
+		answer->entry_no = probe_int64(&probe, LEDGER_ENTRY_NO);
+		/* rows of plain DML may carry a key and nothing else */
+		answer->asked = probe_int64(&probe, probe_is_null(&probe, LEDGER_ASKED) ? LEDGER_TOKENS
+																			   : LEDGER_ASKED);
+		answer->answer = probe_is_null(&probe, LEDGER_ANSWER) ? 0 : probe_int64(&probe, LEDGER_ANSWER);
+		answer->app = probe_text(&probe, LEDGER_APP);
+		answer->action = probe_text(&probe, LEDGER_ACTION);
+		answer->has_user = !probe_is_null(&probe, LEDGER_USER_ID);
+		if (answer->has_user)
+			answer->user = probe_uuid(&probe, LEDGER_USER_ID);
+		answer->has_hold = !probe_is_null(&probe, LEDGER_HOLD_ID);
+		if (answer->has_hold)
+			answer->hold = probe_uuid(&probe, LEDGER_HOLD_ID);
+	}
+	probe_end(&probe);
+	return found;
+}
+
+/*
+ * Sums the tail into a new checkpoint. The caller holds the account's lock
+ * exclusively: no entry at or below the newest one is still in progress.
+ */
+void
+ledger_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
+{
+	Balances	balances;
+	Writer		writer;
+	Datum		values[CHECKPOINT_CREATED_AT];
+	bool		nulls[CHECKPOINT_CREATED_AT] = {false};
+
+	balance_load(&balances, account, DT_NOBEGIN, snapshot);
+	values[CHECKPOINT_ACCOUNT_ID - 1] = UUIDPGetDatum(account);
+	values[CHECKPOINT_THROUGH_ENTRY_NO - 1] = Int64GetDatum(balances.last_entry_no);
+	values[CHECKPOINT_CREATED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
+	writer_begin(&writer, TABLE_CHECKPOINT);
+	for (int i = 0; i < balances.count; i++)
+	{
+		GrantBalance *grant = &balances.grants[i];
+
+		if (!grant->in_tail)
+			continue;
+		values[CHECKPOINT_GRANT_ID - 1] = UUIDPGetDatum(&grant->grant_id);
+		values[CHECKPOINT_CONSUMED - 1] = Int64GetDatum(grant->consumed);
+		values[CHECKPOINT_ENTRIES - 1] = Int64GetDatum(grant->entries);
+		writer_insert(&writer, values, nulls);
+	}
+	writer_end(&writer);
+}

@@ -1,0 +1,60 @@
+/*
+ * lock.c
+ *	  Locks on an account, held to the transaction's end.
+ *
+ * Extensions cannot add lock tag types, so these are advisory tags that SQL
+ * cannot reach: pg_advisory_lock uses field4 1 and 2 only.
+ */
+#include "postgres.h"
+
+#include "common/hashfn.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+
+#include "lock.h"
+
+/*
+ * The tag holds 64 bits of the account's hash: two accounts that collide share
+ * a lock, which costs them some waiting and nothing else.
+ */
+static void
+make_tag(LOCKTAG *tag, const pg_uuid_t *account, LockPurpose purpose)
+{
+	uint64		hash = hash_bytes_extended(account->data, UUID_LEN, 0);
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, purpose);
+}
+
+void
+lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, account, purpose);
+	(void) LockAcquire(&tag, mode, false, false);
+}
+
+bool
+lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	make_tag(&tag, account, purpose);
+	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+/* For changes that only add: additions do no harm to those who spend meanwhile. */
+void
+lock_plan_addition(const pg_uuid_t *account)
+{
+	lock_account(account, LOCK_PLANS, ExclusiveLock);
+	lock_account(account, LOCK_TOKENS, RowExclusiveLock);
+}
+
+/* For changes that may take something away from the account. */
+void
+lock_plan_change(const pg_uuid_t *account)
+{
+	lock_account(account, LOCK_PLANS, ExclusiveLock);
+	lock_account(account, LOCK_TOKENS, ExclusiveLock);
+}

@@ -1,0 +1,32 @@
+/*
+ * lock.h
+ *	  Locks on an account, held to the transaction's end.
+ *
+ * Taken in the order of LockPurpose, so that our own functions cannot deadlock
+ * with each other.
+ */
+#ifndef BILLING_LOCK_H
+#define BILLING_LOCK_H
+
+#include "storage/lock.h"
+#include "utils/uuid.h"
+
+typedef enum LockPurpose
+{
+	/* Who buys, renews, orders, pays or ends plans of the account; one at a time. */
+	LOCK_PLANS = 4,
+
+	/* RowExclusiveLock: consume, hold, capture, release, refund, grant, take a seat.
+	 * ExclusiveLock: whatever takes something away: void, suspend, clock, cancel, expire. */
+	LOCK_TOKENS = 5,
+
+	/* Who takes or frees a seat; one at a time. */
+	LOCK_SEATS = 6
+} LockPurpose;
+
+extern void lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
+extern bool lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
+extern void lock_plan_addition(const pg_uuid_t *account);
+extern void lock_plan_change(const pg_uuid_t *account);
+
+#endif							/* BILLING_LOCK_H */

@@ -1,0 +1,12 @@
+/*
+ * settings.h
+ *	  The extension's settings (GUCs), each with its reason.
+ */
+#ifndef BILLING_SETTINGS_H
+#define BILLING_SETTINGS_H
+
+extern int	settings_checkpoint_entries;
+
+extern void settings_define(void);
+
+#endif							/* BILLING_SETTINGS_H */

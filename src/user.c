@@ -1,0 +1,56 @@
+/*
+ * user.c
+ *	  Account users as the rules read them.
+ */
+#include "postgres.h"
+
+#include "utils/snapmgr.h"
+
+#include "errors.h"
+#include "identifier.h"
+#include "probe.h"
+#include "user.h"
+
+/* False: no such user, ever; removed users are found. */
+bool
+user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
+{
+	Probe		probe;
+	ScanKeyData key;
+	bool		found;
+
+	probe_key_uuid(&key, 1, user_id);
+	probe_begin(&probe, INDEX_USER_ID, snapshot, &key, 1);
+	found = probe_next(&probe);
+	if (found)
+	{
+		user->account_id = probe_uuid(&probe, USER_ACCOUNT_ID);
+		user->user_id = *user_id;
+		user->role = probe_text(&probe, USER_ROLE);
+		user->added_at = probe_time(&probe, USER_ADDED_AT);
+		user->disabled = !probe_is_null(&probe, USER_DISABLED_AT);
+		user->removed = !probe_is_null(&probe, USER_REMOVED_AT);
+	}
+	probe_end(&probe);
+	return found;
+}
+
+/* The newest committed row of a user that is not removed; an error if there is none. */
+void
+user_require(AccountUser *user, const pg_uuid_t *user_id)
+{
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool		found = user_read(user, user_id, snapshot);
+
+	UnregisterSnapshot(snapshot);
+	if (!found || user->removed)
+		user_raise_not_found(user_id);
+}
+
+void
+user_raise_not_found(const pg_uuid_t *user_id)
+{
+	ereport(ERROR, (errcode(ERRCODE_BILLING_USER_NOT_FOUND), errmsg("user does not exist"),
+					errdetail("There is no user %s, or it was removed.", identifier_text(user_id)),
+					errhint("The view billing.account_member lists the users of an account.")));
+}
