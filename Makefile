@@ -33,20 +33,42 @@ SHLIB_LINK = -lsodium
 # the function without an attribute that would export it again.
 SHLIB_EXPORTS = src/exports.txt
 
-REGRESS = $(patsubst $(SRC)/test/sql/%.sql,%,$(sort $(wildcard $(SRC)/test/sql/*.sql)))
+REGRESS := $(patsubst $(SRC)/test/sql/%.sql,%,$(sort $(wildcard $(SRC)/test/sql/*.sql)))
 REGRESS_OPTS = --inputdir=$(SRC)/test --encoding=UTF8 \
 	--load-extension=btree_gist --load-extension=$(EXTENSION)
-ISOLATION = $(patsubst $(SRC)/test/isolation/specs/%.spec,%,$(sort $(wildcard $(SRC)/test/isolation/specs/*.spec)))
+ISOLATION := $(patsubst $(SRC)/test/isolation/specs/%.spec,%,$(sort $(wildcard $(SRC)/test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=$(SRC)/test/isolation --encoding=UTF8 \
 	--load-extension=btree_gist --load-extension=$(EXTENSION)
 
-EXTRA_CLEAN = src/*.d .build-flags
+EXTRA_CLEAN = src/*.d .build-flags .build-objects
 
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test bench cluster cluster-stop format check-format check-objects distclean-build
+.PHONY: all demo test bench cluster cluster-stop format check-format check-objects
 all:
+
+# What was given to make on its command line is for the build within as well.
+SANDBOX = BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/sandbox
+
+demo:
+	@$(SANDBOX) demo test/tools/with-cluster demo/demo
+
+# T='test/sql/amount.sql test/t/crash.pl': only these.
+test:
+	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests $(T)
+
+bench:
+	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run
+
+cluster:
+	@BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/cluster start
+
+cluster-stop:
+	@$(TOOLS)/cluster stop
+
+format check-format:
+	@$(TOOLS)/$@
 
 ifneq ($(wildcard $(PGXS)),)
 
@@ -89,13 +111,16 @@ endif
 expected-link:
 	ln -sfn $(SRC)/expected expected
 
-# Written only when compiler, flags or server change, and then everything is compiled anew.
+# Written only when what they hold changes: another compiler, flag or server means to compile
+# everything anew, another list of sources to link.
+.build-flags: HOLDS = $(CC) $(CFLAGS) $(CPPFLAGS) $(VERSION)
+.build-objects: HOLDS = $(OBJS)
+.build-flags .build-objects: FORCE
+	@echo '$(HOLDS)' | cmp -s - $@ || echo '$(HOLDS)' >$@
 .PHONY: FORCE
-.build-flags: FORCE
-	@echo '$(CC) $(CFLAGS) $(CPPFLAGS) $(VERSION)' | cmp -s - $@ || \
-		echo '$(CC) $(CFLAGS) $(CPPFLAGS) $(VERSION)' >$@
 
 $(OBJS): .build-flags
+$(shlib): .build-objects
 # -MMD sees the headers of the object; the bitcode has the same.
 $(OBJS:.o=.bc): %.bc: %.o
 -include $(OBJS:.o=.d)
@@ -103,7 +128,7 @@ $(OBJS:.o=.bc): %.bc: %.o
 check-objects: $(OBJS)
 
 $(INSTALL_SCRIPT_SQL): $(SRC)/Makefile $(SRC)/META.json $(addprefix $(SRC)/sql/,$(SQL_PIECES))
-	{ echo '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
 	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$@.new
 	mv $@.new $@
 
