@@ -127,6 +127,11 @@ $(OBJS:.o=.bc): %.bc: %.o
 
 check-objects: $(OBJS)
 
+ifeq ($(SRC),.)
+clean: cluster-stop
+EXTRA_CLEAN += build
+endif
+
 $(INSTALL_SCRIPT_SQL): $(SRC)/Makefile $(SRC)/META.json $(addprefix $(SRC)/sql/,$(SQL_PIECES))
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
 	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$@.new
