@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "call.h"
+#include "password.h"
 #include "settings.h"
 #include "tables.h"
 
@@ -19,6 +20,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	password_define_settings();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();

@@ -1,0 +1,146 @@
+# Builds with PGXS, in this directory or, started as `make -f …/Makefile`, in any other.
+# The targets of a checkout (demo, test, bench, cluster, format) need no server: see README.md.
+
+EXTENSION = billing
+MODULE_big = billing
+
+SRC := $(patsubst %/,%,$(dir $(firstword $(MAKEFILE_LIST))))
+TOOLS = $(SRC)/test/tools
+
+# META.json is the one source of the version; an extension version is its first two numbers.
+EXTVERSION := $(shell sed -n '/"version": *"/{s/.*"version": *"\([0-9]*\.[0-9]*\).*/\1/p;q;}' $(SRC)/META.json)
+CONTROLVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" $(SRC)/$(EXTENSION).control)
+ifneq ($(EXTVERSION),$(CONTROLVERSION))
+$(error META.json says version $(EXTVERSION), $(EXTENSION).control says $(CONTROLVERSION))
+endif
+
+# The install script, in this order.
+SQL_PIECES = \
+	schema.sql
+
+SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))
+ifneq ($(SQL_UNLISTED),)
+$(error not in SQL_PIECES of the Makefile: $(SQL_UNLISTED))
+endif
+
+INSTALL_SCRIPT_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
+DATA = $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/sql/$(EXTENSION)--*--*.sql))
+DATA_built = $(INSTALL_SCRIPT_SQL)
+
+OBJS = $(patsubst $(SRC)/%.c,%.o,$(sort $(wildcard $(SRC)/src/*.c)))
+SHLIB_LINK = -lsodium
+# A linker script instead of -fvisibility=hidden: in PostgreSQL 15 PG_FUNCTION_INFO_V1 declares
+# the function without an attribute that would export it again.
+SHLIB_EXPORTS = src/exports.txt
+
+REGRESS := $(patsubst $(SRC)/test/sql/%.sql,%,$(sort $(wildcard $(SRC)/test/sql/*.sql)))
+REGRESS_OPTS = --inputdir=$(SRC)/test --encoding=UTF8 \
+	--load-extension=btree_gist --load-extension=$(EXTENSION)
+ISOLATION := $(patsubst $(SRC)/test/isolation/specs/%.spec,%,$(sort $(wildcard $(SRC)/test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=$(SRC)/test/isolation --encoding=UTF8 \
+	--load-extension=btree_gist --load-extension=$(EXTENSION)
+
+EXTRA_CLEAN = src/*.d .build-flags .build-objects
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
+
+.PHONY: all demo test bench cluster cluster-stop format check-format check-objects
+all:
+
+# What was given to make on its command line is for the build within as well.
+SANDBOX = BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/sandbox
+
+demo:
+	@$(SANDBOX) demo test/tools/with-cluster demo/demo
+
+# T='test/sql/amount.sql test/t/crash.pl': only these.
+test:
+	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests $(T)
+
+bench:
+	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run
+
+cluster:
+	@BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/cluster start
+
+cluster-stop:
+	@$(TOOLS)/cluster stop
+
+format check-format:
+	@$(TOOLS)/$@
+
+ifneq ($(wildcard $(PGXS)),)
+
+# PostgreSQL's headers are a system's: only our own code answers to -Wextra. gcc and clang then
+# ignore the -I of the same directory.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server)
+PG_CFLAGS = -Wall -Wextra -Werror -MMD -MP
+ifneq ($(findstring clang,$(shell $(CC) --version 2>/dev/null)),)
+# PostgreSQL passes on the flags of the compiler it was built with, and that was gcc.
+PG_CFLAGS += -Wno-unknown-warning-option -Wno-ignored-optimization-argument
+else
+# PG_FINALLY: gcc means the macro's own _do_rethrow, which is set after the jump only.
+PG_CFLAGS += -Wno-clobbered
+endif
+
+ifneq ($(SRC),.)
+REGRESS_PREP = expected-link
+endif
+
+include $(PGXS)
+
+ifneq ($(SRC),.)
+# Only sources may be found there: with VPATH make would take objects too, of another build.
+override VPATH :=
+vpath %.c $(SRC)
+vpath %.sql $(SRC)
+vpath %.txt $(SRC)
+vpath %.control $(SRC)
+$(shell mkdir -p src sql)
+endif
+
+# PostgreSQL 16 looks for expected output in directories of its own, 15 beside the output or
+# the input.
+ifneq ($(filter-out 15,$(MAJORVERSION)),)
+REGRESS_OPTS += --expecteddir=$(SRC)
+ISOLATION_OPTS += --expecteddir=$(SRC)/test/isolation
+endif
+
+.PHONY: expected-link
+expected-link:
+	ln -sfn $(SRC)/expected expected
+
+# Written only when what they hold changes: another compiler, flag or server means to compile
+# everything anew, another list of sources to link.
+.build-flags: HOLDS = $(CC) $(CFLAGS) $(CPPFLAGS) $(VERSION)
+.build-objects: HOLDS = $(OBJS)
+.build-flags .build-objects: FORCE
+	@echo '$(HOLDS)' | cmp -s - $@ || echo '$(HOLDS)' >$@
+.PHONY: FORCE
+
+$(OBJS): .build-flags
+$(shlib): .build-objects
+# -MMD sees the headers of the object; the bitcode has the same.
+$(OBJS:.o=.bc): %.bc: %.o
+-include $(OBJS:.o=.d)
+
+check-objects: $(OBJS)
+
+ifeq ($(SRC),.)
+clean: cluster-stop
+EXTRA_CLEAN += build
+endif
+
+$(INSTALL_SCRIPT_SQL): $(SRC)/Makefile $(SRC)/META.json $(addprefix $(SRC)/sql/,$(SQL_PIECES))
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
+	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$@.new
+	mv $@.new $@
+
+else
+
+all install installdirs uninstall installcheck clean:
+	@echo 'PGXS not found: install the server headers of PostgreSQL, or set PG_CONFIG.' >&2
+	@exit 1
+
+endif

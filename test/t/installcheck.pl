@@ -1,0 +1,6 @@
+use strict;
+use warnings;
+
+use Billing::Installcheck;
+
+installcheck('plain', '', sub { reverse @_ });
