@@ -16,7 +16,19 @@ endif
 
 # The install script, in this order.
 SQL_PIECES = \
-	schema.sql
+	schema.sql \
+	amount.sql \
+	period.sql \
+	catalogue.sql \
+	account.sql \
+	subscription.sql \
+	token.sql \
+	user.sql \
+	event.sql \
+	access.sql \
+	expiry.sql \
+	guard.sql \
+	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))
 ifneq ($(SQL_UNLISTED),)

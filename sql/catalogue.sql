@@ -84,3 +84,53 @@ COMMENT ON COLUMN billing.role.created_at IS 'When the role was created.';
 INSERT INTO billing.role (role, permissions, withheld) VALUES
     ('admin', '{*}', '{}'),
     ('member', '{*}', '{billing:manage_users}');
+
+CREATE FUNCTION billing.create_app(code text, name text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_create_app';
+COMMENT ON FUNCTION billing.create_app(text, text) IS
+'Adds a product to the catalogue. code: lower-case code, not "billing". name: 1 to 255 characters.
+Errors: 22004 NULL; 22023 malformed or reserved code, empty name; 22001 too long; 23505 the code exists.';
+
+CREATE FUNCTION billing.create_plan(
+    code text,
+    kind text,
+    name text DEFAULT NULL,
+    price billing.amount DEFAULT NULL,
+    duration interval DEFAULT NULL,
+    tokens bigint DEFAULT NULL,
+    user_limit bigint DEFAULT NULL,
+    permissions text[] DEFAULT '{}',
+    app text DEFAULT NULL
+) RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_create_plan';
+COMMENT ON FUNCTION billing.create_plan(text, text, text, billing.amount, interval, bigint, bigint, text[], text) IS
+'Creates a plan; returns its version, 1. kind: free, subscription (needs a duration, may carry tokens) or token (needs tokens, may have a duration); the first free one is the free plan. price: zero or more; NULL: not for sale by order. duration: every field 0 or more, more than nothing in all. tokens: 1 or more with every period. user_limit: 0 or more; NULL: no limit for free and subscription plans, nothing said by token plans. permissions: app:name or app:*; empty: all of its apps for a bought plan, none for a free one. app: the app its tokens are for; with no app and no permissions it covers every app.
+Errors: 22004 NULL code or kind; 22023 out of range; 22001 too long; PB015 negative price; PB016 unknown app; 23505 the code exists.';
+
+CREATE FUNCTION billing.revise_plan(
+    code text,
+    name text DEFAULT NULL,
+    price billing.amount DEFAULT NULL,
+    duration interval DEFAULT NULL,
+    tokens bigint DEFAULT NULL,
+    user_limit bigint DEFAULT NULL,
+    permissions text[] DEFAULT NULL,
+    app text DEFAULT NULL,
+    unset text[] DEFAULT '{}'
+) RETURNS integer
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_revise_plan';
+COMMENT ON FUNCTION billing.revise_plan(text, text, billing.amount, interval, bigint, bigint, text[], text, text[]) IS
+'Writes and returns the next version of a plan. NULL keeps what the newest version has; unset names what becomes NULL (permissions: empty). Who bought an earlier version keeps it, and so does an open order.
+Errors: 22004 NULL code; PB011 unknown or retired plan; the others are those of create_plan.';
+
+CREATE FUNCTION billing.retire_plan(code text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_retire_plan';
+COMMENT ON FUNCTION billing.retire_plan(text) IS
+'Takes a plan out of sale; who holds it keeps it to its end. Retiring the free plan makes the next oldest free plan the free plan. Again: nothing happens.
+Errors: 22004 NULL; PB011 unknown plan.';
+
+CREATE FUNCTION billing.create_role(role text, permissions text[]) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_create_role';
+COMMENT ON FUNCTION billing.create_role(text, text[]) IS
+'Creates a role, the same for all accounts. permissions: app:name, app:* or *, what of the plan the role keeps. The roles admin and member exist.
+Errors: 22004 NULL; 22023 malformed; PB016 unknown app; 23505 the role exists.';

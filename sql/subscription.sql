@@ -83,3 +83,16 @@ COMMENT ON COLUMN billing.subscription_period.order_id IS 'The order that bought
 COMMENT ON COLUMN billing.subscription_period.grant_id IS 'The token grant that came with it; NULL: none.';
 COMMENT ON COLUMN billing.subscription_period.idempotency_key IS 'Key given to subscribe, if any.';
 COMMENT ON COLUMN billing.subscription_period.created_at IS 'When it was bought.';
+
+CREATE FUNCTION billing.subscribe(
+    account_id uuid,
+    plan text,
+    effective_at timestamptz DEFAULT NULL,
+    expires_at timestamptz DEFAULT NULL,
+    tokens bigint DEFAULT NULL,
+    idempotency_key text DEFAULT NULL
+) RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_subscribe';
+COMMENT ON FUNCTION billing.subscribe(uuid, text, timestamptz, timestamptz, bigint, text) IS
+'Gives an account a plan without an order, for administrators and imports; returns the subscription. effective_at NULL: renews if the plan is held, else begins now. expires_at NULL: by the plan''s duration. tokens: 1 or more; NULL: the plan''s. idempotency_key: the same request again returns the same subscription.
+Errors: 22004 NULL account or plan; 22023 free plan, infinite times or times out of order, tokens not positive; 23P01 overlap with a subscription of the same plan; PB001 unknown account; PB002 suspended account; PB008 key used for another request; PB011 unknown or retired plan.';

@@ -145,3 +145,79 @@ COMMENT ON COLUMN billing.hold_end.kind IS 'captured, released or lapsed.';
 COMMENT ON COLUMN billing.hold_end.tokens IS 'Tokens used of those held; zero unless captured.';
 COMMENT ON COLUMN billing.hold_end.answer IS 'What remained, as answered.';
 COMMENT ON COLUMN billing.hold_end.ended_at IS 'When, by the account''s clock.';
+
+CREATE TYPE billing.consumption AS (
+    granted boolean,
+    reason text,
+    tokens_remaining bigint,
+    replayed boolean
+);
+COMMENT ON TYPE billing.consumption IS 'The answer of try_consume_tokens.';
+COMMENT ON COLUMN billing.consumption.granted IS 'Whether the tokens were taken.';
+COMMENT ON COLUMN billing.consumption.reason IS 'allowed, or why not.';
+COMMENT ON COLUMN billing.consumption.tokens_remaining IS 'What remains for the same app.';
+COMMENT ON COLUMN billing.consumption.replayed IS 'Whether this is the stored answer of an earlier request with the same key.';
+
+CREATE FUNCTION billing.grant_tokens(
+    account_id uuid,
+    tokens bigint,
+    expires_at timestamptz DEFAULT NULL,
+    priority bigint DEFAULT 100,
+    app text DEFAULT NULL,
+    reason text DEFAULT NULL,
+    subscription_id uuid DEFAULT NULL,
+    idempotency_key text DEFAULT NULL
+) RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_grant_tokens';
+COMMENT ON FUNCTION billing.grant_tokens(uuid, bigint, timestamptz, bigint, text, text, uuid, text) IS
+'Gives tokens that can be used from now until expires_at; returns the grant. tokens: 1 or more. expires_at: later than now; NULL: never. priority: lower is used first. app: NULL: every app. subscription_id: the subscription they count for. idempotency_key: a namespace of its own; the same request again returns the same grant.
+Errors: 22004 NULL account, tokens or priority; 22023 out of range; 22001 too long; PB001 unknown account; PB002 suspended account; PB008 key used for another request; PB016 unknown app or subscription.';
+
+CREATE FUNCTION billing.consume_tokens(
+    account_id uuid,
+    tokens bigint,
+    app text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL,
+    action text DEFAULT NULL,
+    user_id uuid DEFAULT NULL
+) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_consume_tokens';
+COMMENT ON FUNCTION billing.consume_tokens(uuid, bigint, text, text, text, uuid) IS
+'Takes tokens from the grants of the app and of no app; returns what remains for the same app. tokens: 1 or more. app NULL: from grants of no app only. idempotency_key: 1 to 255 bytes, never expires; the same request again returns the first answer and takes nothing. action: what they are used for, at most 255 bytes. user_id: who uses them.
+Errors: PB001 to PB007 and PB013 by the reason of the denial; PB008 key used for another request; PB016 unknown app; 22004 NULL account or tokens; 22023 tokens not positive, malformed app; 22001 too long.';
+
+CREATE FUNCTION billing.try_consume_tokens(
+    account_id uuid,
+    tokens bigint,
+    app text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL,
+    action text DEFAULT NULL,
+    user_id uuid DEFAULT NULL
+) RETURNS billing.consumption
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_try_consume_tokens';
+COMMENT ON FUNCTION billing.try_consume_tokens(uuid, bigint, text, text, text, uuid) IS
+'As consume_tokens, but a denial is data. Call it in FROM: (f()).* would call it once per column.
+Errors: PB008, PB016, 22004, 22023 and 22001 as consume_tokens.';
+
+CREATE FUNCTION billing.consume_tokens_batch(
+    account_ids uuid[],
+    tokens bigint[],
+    apps text[] DEFAULT NULL,
+    idempotency_keys text[] DEFAULT NULL,
+    actions text[] DEFAULT NULL,
+    ordinals bigint[] DEFAULT NULL,
+    OUT ordinal bigint,
+    OUT granted boolean,
+    OUT reason text,
+    OUT tokens_remaining bigint,
+    OUT replayed boolean
+) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_consume_tokens_batch';
+COMMENT ON FUNCTION billing.consume_tokens_batch(uuid[], bigint[], text[], text[], text[], bigint[]) IS
+'try_consume_tokens for each item, in input order. Call it in FROM. ordinals: names of the items; NULL: 1, 2, …. Any error undoes the whole batch.
+Errors: 22004 NULL account_ids or tokens; 2202E lengths or dimensions that differ, NULL in account_ids, tokens or ordinals; PB008, PB016, 22023 and 22001 as consume_tokens.';
+
+CREATE FUNCTION billing.tokens_remaining(account_id uuid, app text DEFAULT NULL) RETURNS bigint
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_tokens_remaining';
+COMMENT ON FUNCTION billing.tokens_remaining(uuid, text) IS
+'What a consumption with the same app could take now: grants of the app and of no app; with app NULL of no app only. 0 for a NULL or unknown account. Raises nothing.';

@@ -35,9 +35,9 @@ text_or_null(FunctionCallInfo fcinfo, int n)
 Datum
 billing_plan_is_active(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
-	Account		account;
-	Holdings	holdings;
+	Snapshot snapshot = GetActiveSnapshot();
+	Account account;
+	Holdings holdings;
 
 	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), snapshot) ||
 		account.suspended)
@@ -82,19 +82,20 @@ answer_from(Access *access, const Holding *holding, const PlanVersion *free_plan
 static bool
 role_keeps(const char *role, const char *permission, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	bool		keeps = false;
+	bool keeps = false;
 
 	probe_key_text(&key, 1, CStringGetTextDatum(role));
 	probe_begin(&probe, INDEX_ROLE_PKEY, snapshot, &key, 1);
 	if (probe_next(&probe))
 	{
-		PermissionSet permissions = permission_set_from_array(probe_datum(&probe, ROLE_PERMISSIONS));
+		PermissionSet permissions =
+			permission_set_from_array(probe_datum(&probe, ROLE_PERMISSIONS));
 		PermissionSet withheld = permission_set_from_array(probe_datum(&probe, ROLE_WITHHELD));
 
 		keeps = permission_set_grants(&permissions, permission) &&
-			!permission_set_grants(&withheld, permission);
+				!permission_set_grants(&withheld, permission);
 	}
 	probe_end(&probe);
 	return keeps;
@@ -131,7 +132,7 @@ static void
 check_known_account(Access *access, Holdings *holdings, const char *permission,
 					const pg_uuid_t *user_id)
 {
-	char	   *app = permission == NULL ? NULL : permission_app(permission);
+	char *app = permission == NULL ? NULL : permission_app(permission);
 	const Holding *longest = holding_longest(holdings, app);
 	PlanVersion *free_plan = plan_free(holdings->snapshot);
 	AccountUser user;
@@ -140,7 +141,7 @@ check_known_account(Access *access, Holdings *holdings, const char *permission,
 		free_plan = NULL;
 	access->tokens_remaining =
 		balance_remaining(holding_balances(holdings),
-						  (TokenScope) {.every_app = app == NULL, .app = app}, holdings->now);
+						  (TokenScope){.every_app = app == NULL, .app = app}, holdings->now);
 	if (holdings->account->suspended)
 	{
 		access->reason = REASON_ACCOUNT_SUSPENDED;
@@ -163,8 +164,8 @@ void
 access_check(Access *access, const pg_uuid_t *account_id, const char *permission,
 			 const pg_uuid_t *user_id, Snapshot snapshot)
 {
-	Account		account;
-	Holdings	holdings;
+	Account account;
+	Holdings holdings;
 
 	memset(access, 0, sizeof(*access));
 	access->level = "none";
@@ -179,9 +180,9 @@ access_check(Access *access, const pg_uuid_t *account_id, const char *permission
 static Datum
 access_tuple(FunctionCallInfo fcinfo, const Access *access)
 {
-	TupleDesc	desc;
-	Datum		values[7];
-	bool		nulls[7] = {false};
+	TupleDesc desc;
+	Datum values[7];
+	bool nulls[7] = {false};
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
@@ -208,7 +209,7 @@ access_tuple(FunctionCallInfo fcinfo, const Access *access)
 Datum
 billing_check_access(PG_FUNCTION_ARGS)
 {
-	Access		access;
+	Access access;
 
 	access_check(&access, PG_ARGISNULL(0) ? NULL : PG_GETARG_UUID_P(0), text_or_null(fcinfo, 1),
 				 PG_ARGISNULL(2) ? NULL : PG_GETARG_UUID_P(2), GetActiveSnapshot());
@@ -235,7 +236,7 @@ static PermissionSet
 all_apps(Snapshot snapshot)
 {
 	PermissionSet apps = {0};
-	Probe		probe;
+	Probe probe;
 
 	probe_begin(&probe, INDEX_APP_PKEY, snapshot, NULL, 0);
 	while (probe_next(&probe))
@@ -257,8 +258,8 @@ plan_patterns(Holdings *holdings)
 
 		if (i < 0 ? free_plan == NULL : !holdings->items[i].in_force)
 			continue;
-		granted = granted_patterns(i < 0 ? free_plan : holding_version(holdings, &holdings->items[i]),
-								   &apps);
+		granted = granted_patterns(
+			i < 0 ? free_plan : holding_version(holdings, &holdings->items[i]), &apps);
 		for (int j = 0; j < granted.count; j++)
 			permission_set_add(&all, granted.items[j]);
 	}
@@ -269,7 +270,7 @@ static PermissionSet
 narrowed_by_role(const PermissionSet *granted, const char *role, Snapshot snapshot)
 {
 	PermissionSet kept = {0};
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
 
 	probe_key_text(&key, 1, CStringGetTextDatum(role));
@@ -282,7 +283,7 @@ narrowed_by_role(const PermissionSet *granted, const char *role, Snapshot snapsh
 		for (int i = 0; i < granted->count; i++)
 			for (int j = 0; j < role_set.count; j++)
 			{
-				char	   *both = permission_narrow(granted->items[i], role_set.items[j]);
+				char *both = permission_narrow(granted->items[i], role_set.items[j]);
 
 				if (both != NULL && !permission_set_grants(&withheld, both))
 					permission_set_add(&kept, both);
@@ -298,11 +299,11 @@ permissions_of_user(const pg_uuid_t *user_id, Snapshot snapshot)
 	PermissionSet none = {0};
 	PermissionSet granted;
 	AccountUser user;
-	Account		account;
-	Holdings	holdings;
+	Account account;
+	Holdings holdings;
 
-	if (!user_read(&user, user_id, snapshot) || !account_read(&account, &user.account_id, snapshot) ||
-		account.suspended)
+	if (!user_read(&user, user_id, snapshot) ||
+		!account_read(&account, &user.account_id, snapshot) || account.suspended)
 		return none;
 	holding_load(&holdings, &account, account_check_time(&account), snapshot);
 	if (user_denial(&user, &holdings) != REASON_ALLOWED)
@@ -330,8 +331,8 @@ billing_user_permissions(PG_FUNCTION_ARGS)
 		permissions = permissions_of_user(PG_GETARG_UUID_P(0), GetActiveSnapshot());
 	for (int i = 0; i < permissions.count; i++)
 	{
-		Datum		value = CStringGetTextDatum(permissions.items[i]);
-		bool		null = false;
+		Datum value = CStringGetTextDatum(permissions.items[i]);
+		bool null = false;
 
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, &value, &null);
 	}

@@ -9,15 +9,15 @@
 
 typedef struct Access
 {
-	bool		allowed;
-	const char *level;			/* full, limited or none */
-	Reason		reason;
-	char	   *plan;			/* NULL: none */
-	int64		tokens_remaining;
-	TimestampTz expires_at;		/* infinity: none */
+	bool allowed;
+	const char *level; /* full, limited or none */
+	Reason reason;
+	char *plan; /* NULL: none */
+	int64 tokens_remaining;
+	TimestampTz expires_at; /* infinity: none */
 } Access;
 
 extern void access_check(Access *access, const pg_uuid_t *account_id, const char *permission,
 						 const pg_uuid_t *user_id, Snapshot snapshot);
 
-#endif							/* BILLING_ACCESS_H */
+#endif /* BILLING_ACCESS_H */

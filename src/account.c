@@ -16,9 +16,9 @@
 bool
 account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	bool		found;
+	bool found;
 
 	if (id == NULL)
 		return false;
@@ -43,8 +43,8 @@ account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 void
 account_require(Account *account, const pg_uuid_t *id)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		found = account_read(account, id, snapshot);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool found = account_read(account, id, snapshot);
 
 	UnregisterSnapshot(snapshot);
 	if (!found)
@@ -64,10 +64,10 @@ account_require_usable(Account *account, const pg_uuid_t *id)
 char *
 account_time_zone(const pg_uuid_t *id)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Probe		probe;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Probe probe;
 	ScanKeyData key;
-	char	   *zone;
+	char *zone;
 
 	probe_key_uuid(&key, 1, id);
 	probe_begin(&probe, INDEX_ACCOUNT_PKEY, snapshot, &key, 1);
@@ -94,8 +94,9 @@ account_raise_suspended(const Account *account)
 			(errcode(ERRCODE_BILLING_ACCOUNT_SUSPENDED),
 			 errmsg(account->closed ? "account is closed" : "account is suspended"),
 			 errdetail("Account %s may not spend or add anything.", identifier_text(&account->id)),
-			 errhint(account->closed ? "A closed account stays closed; create another one."
-									 : "An administrator can reinstate it with billing.reinstate_account.")));
+			 errhint(account->closed
+						 ? "A closed account stays closed; create another one."
+						 : "An administrator can reinstate it with billing.reinstate_account.")));
 }
 
 TimestampTz

@@ -11,10 +11,10 @@
 
 typedef struct Account
 {
-	pg_uuid_t	id;
-	bool		suspended;		/* closed ones too */
-	bool		closed;
-	bool		has_test_clock;
+	pg_uuid_t id;
+	bool suspended; /* closed ones too */
+	bool closed;
+	bool has_test_clock;
 	TimestampTz test_clock;
 	TimestampTz created_at;
 } Account;
@@ -32,4 +32,4 @@ extern TimestampTz account_check_time(const Account *account);
 /* Now, for a verb: to be read once the account's lock is held. */
 extern TimestampTz account_verb_time(const Account *account);
 
-#endif							/* BILLING_ACCOUNT_H */
+#endif /* BILLING_ACCOUNT_H */

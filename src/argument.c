@@ -13,8 +13,9 @@ void
 argument_require(FunctionCallInfo fcinfo, int n, const char *name)
 {
 	if (PG_ARGISNULL(n))
-		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name),
-						errhint("Pass a value for %s.", name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", name),
+				 errhint("Pass a value for %s.", name)));
 }
 
 const pg_uuid_t *
@@ -31,11 +32,12 @@ argument_uuid_or_null(FunctionCallInfo fcinfo, int n)
 }
 
 static void
-check_length(const char *value, const char *name, int length, int max, const char *unit)
+check_length(const char *name, int length, int max, const char *unit)
 {
 	if (length == 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", name),
-						errhint("Pass a value for %s, or NULL where it may be left out.", name)));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be empty", name),
+				 errhint("Pass a value for %s, or NULL where it may be left out.", name)));
 	if (length > max)
 		ereport(ERROR,
 				(errcode(ERRCODE_STRING_DATA_RIGHT_TRUNCATION), errmsg("%s is too long", name),
@@ -54,12 +56,12 @@ argument_text(FunctionCallInfo fcinfo, int n, const char *name, int max_chars)
 char *
 argument_text_or_null(FunctionCallInfo fcinfo, int n, const char *name, int max_chars)
 {
-	char	   *value;
+	char *value;
 
 	if (PG_ARGISNULL(n))
 		return NULL;
 	value = text_to_cstring(PG_GETARG_TEXT_PP(n));
-	check_length(value, name, pg_mbstrlen(value), max_chars, "characters");
+	check_length(name, pg_mbstrlen(value), max_chars, "characters");
 	return value;
 }
 
@@ -67,13 +69,13 @@ argument_text_or_null(FunctionCallInfo fcinfo, int n, const char *name, int max_
 void
 argument_check_key(const char *value, const char *name)
 {
-	check_length(value, name, strlen(value), KEY_MAX_LENGTH, "bytes");
+	check_length(name, strlen(value), KEY_MAX_LENGTH, "bytes");
 }
 
 char *
 argument_key_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	char	   *value;
+	char *value;
 
 	if (PG_ARGISNULL(n))
 		return NULL;
@@ -85,7 +87,7 @@ argument_key_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 bool
 code_is_valid(const char *code)
 {
-	int			length = 1;
+	int length = 1;
 
 	if (code[0] < 'a' || code[0] > 'z')
 		return false;
@@ -106,7 +108,7 @@ argument_code(FunctionCallInfo fcinfo, int n, const char *name)
 char *
 argument_code_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 {
-	char	   *value;
+	char *value;
 
 	if (PG_ARGISNULL(n))
 		return NULL;
@@ -118,15 +120,16 @@ argument_code_or_null(FunctionCallInfo fcinfo, int n, const char *name)
 void
 argument_check_code(const char *value, const char *name)
 {
-	check_length(value, name, strlen(value), CODE_MAX_LENGTH, "bytes");
+	check_length(name, strlen(value), CODE_MAX_LENGTH, "bytes");
 	if (!code_is_valid(value))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("%s \"%s\" is not a valid code", name, value),
-				 errdetail("A code begins with a lower-case letter, followed by lower-case letters, "
-						   "digits, \"_\" and \"-\"; at most %d in all.",
-						   CODE_MAX_LENGTH),
-				 errhint("Codes are not folded: write it in lower case.")));
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("%s \"%s\" is not a valid code", name, value),
+			 errdetail("A code begins with a lower-case letter, followed by lower-case letters, "
+					   "digits, \"_\" and \"-\"; at most %d in all.",
+					   CODE_MAX_LENGTH),
+			 errhint("Codes are not folded: write it in lower case.")));
 }
 
 void
@@ -155,8 +158,9 @@ argument_time(FunctionCallInfo fcinfo, int n, const char *name)
 	argument_require(fcinfo, n, name);
 	value = PG_GETARG_TIMESTAMPTZ(n);
 	if (TIMESTAMP_NOT_FINITE(value))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be finite", name),
-						errdetail("It is %s.", TIMESTAMP_IS_NOBEGIN(value) ? "-infinity" : "infinity"),
-						errhint("Pass a point in time, or NULL where it may be left out.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must be finite", name),
+				 errdetail("It is %s.", TIMESTAMP_IS_NOBEGIN(value) ? "-infinity" : "infinity"),
+				 errhint("Pass a point in time, or NULL where it may be left out.")));
 	return value;
 }

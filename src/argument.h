@@ -10,10 +10,10 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
-#define CODE_MAX_LENGTH 63		/* bytes of the codes of apps, plans, roles */
-#define KEY_MAX_LENGTH	255		/* bytes of idempotency keys, actions, provider references */
-#define NAME_MAX_LENGTH 255		/* characters of names and references */
-#define TEXT_MAX_LENGTH 2000	/* characters of reasons */
+#define CODE_MAX_LENGTH 63   /* bytes of the codes of apps, plans, roles */
+#define KEY_MAX_LENGTH  255  /* bytes of idempotency keys, actions, provider references */
+#define NAME_MAX_LENGTH 255  /* characters of names and references */
+#define TEXT_MAX_LENGTH 2000 /* characters of reasons */
 
 extern void argument_require(FunctionCallInfo fcinfo, int n, const char *name);
 extern const pg_uuid_t *argument_uuid(FunctionCallInfo fcinfo, int n, const char *name);
@@ -31,4 +31,4 @@ extern void argument_check_key(const char *value, const char *name);
 extern void argument_check_tokens(int64 tokens);
 extern bool code_is_valid(const char *code);
 
-#endif							/* BILLING_ARGUMENT_H */
+#endif /* BILLING_ARGUMENT_H */

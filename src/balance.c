@@ -24,7 +24,7 @@ compare_draw_order(const void *a, const void *b)
 {
 	const GrantBalance *x = a;
 	const GrantBalance *y = b;
-	int			order = COMPARE(x->priority, y->priority);
+	int order = COMPARE(x->priority, y->priority);
 
 	if (order == 0)
 		order = COMPARE(x->expires_at, y->expires_at);
@@ -54,10 +54,10 @@ static void
 load_grants(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after,
 			Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
-	int			nkeys = 1;
-	int			capacity = 4;
+	int nkeys = 1;
+	int capacity = 4;
 
 	probe_key_uuid(&keys[0], 1, account);
 	if (!TIMESTAMP_IS_NOBEGIN(expiring_after))
@@ -79,9 +79,9 @@ load_grants(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_a
 static int64
 newest_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	int64		through = 0;
+	int64 through = 0;
 
 	probe_key_uuid(&key, 1, account);
 	probe_begin(&probe, INDEX_CHECKPOINT_THROUGH, snapshot, &key, 1);
@@ -96,7 +96,7 @@ newest_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
 static void
 apply_checkpoint(GrantBalance *grant, const pg_uuid_t *account, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
 
 	probe_key_uuid(&keys[0], 1, account);
@@ -114,7 +114,7 @@ apply_checkpoint(GrantBalance *grant, const pg_uuid_t *account, Snapshot snapsho
 static void
 apply_entry(Balances *balances, Probe *probe)
 {
-	pg_uuid_t	id = probe_uuid(probe, LEDGER_GRANT_ID);
+	pg_uuid_t id = probe_uuid(probe, LEDGER_GRANT_ID);
 	GrantBalance *grant = balance_find(balances, &id);
 
 	balances->last_entry_no = Max(balances->last_entry_no, probe_int64(probe, LEDGER_ENTRY_NO));
@@ -131,7 +131,7 @@ apply_entry(Balances *balances, Probe *probe)
 static void
 apply_tail(Balances *balances, const pg_uuid_t *account, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
 
 	probe_key_uuid(&keys[0], 1, account);
@@ -194,7 +194,7 @@ balance_in_scope(const GrantBalance *grant, TokenScope scope)
 int64
 balance_remaining(const Balances *balances, TokenScope scope, TimestampTz now)
 {
-	int64		remaining = 0;
+	int64 remaining = 0;
 
 	for (int i = 0; i < balances->count; i++)
 	{

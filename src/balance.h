@@ -12,35 +12,35 @@
 
 typedef struct GrantBalance
 {
-	pg_uuid_t	grant_id;
-	bool		has_subscription;
-	pg_uuid_t	subscription_id;
-	char	   *app;			/* NULL: every app */
-	int64		tokens;
-	int64		consumed;		/* used, held or voided */
-	int64		entries;		/* ledger rows behind consumed */
-	int64		priority;
+	pg_uuid_t grant_id;
+	bool has_subscription;
+	pg_uuid_t subscription_id;
+	char *app; /* NULL: every app */
+	int64 tokens;
+	int64 consumed; /* used, held or voided */
+	int64 entries;  /* ledger rows behind consumed */
+	int64 priority;
 	TimestampTz effective_at;
 	TimestampTz expires_at;
 	TimestampTz granted_at;
-	bool		voided;
-	bool		in_tail;		/* moved since the newest checkpoint */
+	bool voided;
+	bool in_tail; /* moved since the newest checkpoint */
 } GrantBalance;
 
 typedef struct Balances
 {
-	int			count;
-	GrantBalance *grants;		/* in the order in which they are drawn on */
-	int64		through_entry_no;	/* of the newest checkpoint; 0: none */
-	int64		last_entry_no;	/* newest entry seen; 0: none */
-	int64		tail_entries;	/* entries read after the checkpoint */
+	int count;
+	GrantBalance *grants;   /* in the order in which they are drawn on */
+	int64 through_entry_no; /* of the newest checkpoint; 0: none */
+	int64 last_entry_no;    /* newest entry seen; 0: none */
+	int64 tail_entries;     /* entries read after the checkpoint */
 } Balances;
 
 /* Which grants a question is about. */
 typedef struct TokenScope
 {
-	bool		every_app;		/* all grants, whatever their app */
-	const char *app;			/* else: grants of this app and of no app; NULL: of no app only */
+	bool every_app;  /* all grants, whatever their app */
+	const char *app; /* else: grants of this app and of no app; NULL: of no app only */
 } TokenScope;
 
 extern void balance_load(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after,
@@ -49,8 +49,8 @@ extern int64 balance_remaining(const Balances *balances, TokenScope scope, Times
 extern bool balance_usable(const GrantBalance *grant, TimestampTz now);
 extern bool balance_in_scope(const GrantBalance *grant, TokenScope scope);
 extern int64 balance_available(const GrantBalance *grant);
-extern bool balance_has_tokens_of(const Balances *balances, const pg_uuid_t *subscription,
-								  TimestampTz now);
+extern bool
+balance_has_tokens_of(const Balances *balances, const pg_uuid_t *subscription, TimestampTz now);
 extern GrantBalance *balance_find(const Balances *balances, const pg_uuid_t *grant);
 
-#endif							/* BILLING_BALANCE_H */
+#endif /* BILLING_BALANCE_H */

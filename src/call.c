@@ -11,9 +11,11 @@
 
 #include "access/xact.h"
 #include "catalog/pg_proc.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
+#include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -26,7 +28,7 @@ static Call *current_call = NULL;
 
 /* Frames live on the C stack: after an error none of them is left. */
 static void
-transaction_ended(XactEvent event, void *arg)
+transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 {
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
 		current_call = NULL;
@@ -34,7 +36,8 @@ transaction_ended(XactEvent event, void *arg)
 
 /* A frame survives its own subtransactions' errors only if it caught them, and none does. */
 static void
-subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent, void *arg)
+subtransaction_ended(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
+					 SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
 	if (event == SUBXACT_EVENT_ABORT_SUB)
 		current_call = NULL;
@@ -90,11 +93,11 @@ call_memory(void)
 bool
 call_is_administrator(const Call *call)
 {
-	Oid			argtypes[] = {UUIDOID, TEXTOID};
-	oidvector  *args = buildoidvector(argtypes, 2);
-	Oid			proc = GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid,
-									   CStringGetDatum("suspend_account"), PointerGetDatum(args),
-									   ObjectIdGetDatum(tables_schema()));
+	Oid argtypes[] = {UUIDOID, TEXTOID};
+	oidvector *args = buildoidvector(argtypes, 2);
+	Oid proc =
+		GetSysCacheOid3(PROCNAMEARGSNSP, Anum_pg_proc_oid, CStringGetDatum("suspend_account"),
+						PointerGetDatum(args), ObjectIdGetDatum(tables_schema()));
 
 	if (!OidIsValid(proc))
 		ereport(ERROR, (errcode(ERRCODE_UNDEFINED_FUNCTION),
@@ -112,5 +115,5 @@ bool
 call_is_restore(void)
 {
 	return !check_function_bodies && !InLocalUserIdChange() &&
-		has_privs_of_role(GetUserId(), tables_owner());
+		   has_privs_of_role(GetUserId(), tables_owner());
 }

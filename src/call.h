@@ -10,9 +10,9 @@
 
 typedef struct Call
 {
-	Oid			user;
-	int			security_context;
-	int			guc_level;
+	Oid user;
+	int security_context;
+	int guc_level;
 	MemoryContext memory;
 	struct Call *outer;
 } Call;
@@ -24,4 +24,4 @@ extern bool call_is_administrator(const Call *call);
 extern bool call_is_restore(void);
 extern void call_init(void);
 
-#endif							/* BILLING_CALL_H */
+#endif /* BILLING_CALL_H */

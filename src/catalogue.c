@@ -23,38 +23,47 @@ PG_FUNCTION_INFO_V1(billing_revise_plan);
 PG_FUNCTION_INFO_V1(billing_retire_plan);
 PG_FUNCTION_INFO_V1(billing_create_role);
 
-static Query insert_app = {
-	"INSERT INTO billing.app (code, name) VALUES ($1, $2)", 2, {TEXTOID, TEXTOID}};
+static SqlQuery insert_app = {.sql = "INSERT INTO billing.app (code, name) VALUES ($1, $2)",
+							  .nargs = 2,
+							  .argtypes = {TEXTOID, TEXTOID}};
 
-static Query insert_plan = {
-	"INSERT INTO billing.plan (code, kind, is_free_plan) VALUES ($1, $2, $2 = 'free' AND NOT EXISTS "
-	"(SELECT FROM billing.plan WHERE is_free_plan))",
-	2,
-	{TEXTOID, TEXTOID}};
+static SqlQuery insert_plan = {.sql = "INSERT INTO billing.plan (code, kind, is_free_plan) VALUES "
+									  "($1, $2, $2 = 'free' AND NOT EXISTS "
+									  "(SELECT FROM billing.plan WHERE is_free_plan))",
+							   .nargs = 2,
+							   .argtypes = {TEXTOID, TEXTOID}};
 
-static Query insert_plan_version = {
-	"INSERT INTO billing.plan_version (plan, version, kind, name, price, duration, tokens, "
-	"user_limit, permissions, app, apps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-	11,
-	{TEXTOID, INT4OID, TEXTOID, TEXTOID, AMOUNT_ARGUMENT, INTERVALOID, INT8OID, INT8OID, TEXTARRAYOID,
-	 TEXTOID, TEXTARRAYOID}};
+static SqlQuery insert_plan_version = {
+	.sql =
+		"INSERT INTO billing.plan_version (plan, version, kind, name, price, duration, tokens, "
+		"user_limit, permissions, app, apps) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	.nargs = 11,
+	.argtypes = {TEXTOID, INT4OID, TEXTOID, TEXTOID, AMOUNT_ARGUMENT, INTERVALOID, INT8OID, INT8OID,
+				 TEXTARRAYOID, TEXTOID, TEXTARRAYOID}};
 
 /* Serialises revisions of one plan. */
-static Query lock_plan = {
-	"SELECT retired_at IS NOT NULL, is_free_plan FROM billing.plan WHERE code = $1 FOR UPDATE", 1, {TEXTOID}};
+static SqlQuery lock_plan = {
+	.sql =
+		"SELECT retired_at IS NOT NULL, is_free_plan FROM billing.plan WHERE code = $1 FOR UPDATE",
+	.nargs = 1,
+	.argtypes = {TEXTOID}};
 
-static Query retire_plan = {
-	"UPDATE billing.plan SET retired_at = now(), is_free_plan = false WHERE code = $1", 1, {TEXTOID}};
+static SqlQuery retire_plan = {
+	.sql = "UPDATE billing.plan SET retired_at = now(), is_free_plan = false WHERE code = $1",
+	.nargs = 1,
+	.argtypes = {TEXTOID}};
 
 /* The next free plan takes over, if there is one. */
-static Query promote_free_plan = {
-	"UPDATE billing.plan SET is_free_plan = true WHERE code = (SELECT code FROM billing.plan "
-	"WHERE kind = 'free' AND retired_at IS NULL ORDER BY created_at, code LIMIT 1)",
-	0,
-	{0}};
+static SqlQuery promote_free_plan = {
+	.sql =
+		"UPDATE billing.plan SET is_free_plan = true WHERE code = (SELECT code FROM billing.plan "
+		"WHERE kind = 'free' AND retired_at IS NULL ORDER BY created_at, code LIMIT 1)",
+	.nargs = 0};
 
-static Query insert_role = {
-	"INSERT INTO billing.role (role, permissions) VALUES ($1, $2)", 2, {TEXTOID, TEXTARRAYOID}};
+static SqlQuery insert_role = {.sql =
+								   "INSERT INTO billing.role (role, permissions) VALUES ($1, $2)",
+							   .nargs = 2,
+							   .argtypes = {TEXTOID, TEXTARRAYOID}};
 
 /*
  * billing.create_app(code text, name text) → void
@@ -66,9 +75,9 @@ static Query insert_role = {
 Datum
 billing_create_app(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	char	   *code = argument_code(fcinfo, 0, "code");
-	char	   *name = argument_text(fcinfo, 1, "name", NAME_MAX_LENGTH);
+	Call call;
+	char *code = argument_code(fcinfo, 0, "code");
+	char *name = argument_text(fcinfo, 1, "name", NAME_MAX_LENGTH);
 
 	if (strcmp(code, BUILTIN_APP) == 0)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -76,7 +85,7 @@ billing_create_app(PG_FUNCTION_ARGS)
 						errdetail("It names the built-in permission %s.", PERMISSION_MANAGE_USERS),
 						errhint("Choose another code.")));
 	call_enter(&call);
-	query_execute(&insert_app, (NullableDatum[]) {arg_text(code), arg_text(name)});
+	query_execute(&insert_app, (NullableDatum[]){arg_text(code), arg_text(name)});
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -84,11 +93,12 @@ billing_create_app(PG_FUNCTION_ARGS)
 static void
 kind_error(const PlanVersion *plan, const char *problem)
 {
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("a %s plan %s",
-																	 plan_kind_name(plan->kind), problem),
-					errdetail("This is plan \"%s\".", plan->code),
-					errhint("free plans have no price, duration or tokens; subscription plans need a "
-							"duration; token plans need tokens.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("a %s plan %s", plan_kind_name(plan->kind), problem),
+			 errdetail("This is plan \"%s\".", plan->code),
+			 errhint("free plans have no price, duration or tokens; subscription plans need a "
+					 "duration; token plans need tokens.")));
 }
 
 static void
@@ -128,16 +138,17 @@ derive_apps(PlanVersion *plan, Snapshot snapshot)
 		permission_set_add(&plan->apps, plan->app);
 	for (int i = 0; i < plan->permissions.count; i++)
 	{
-		char	   *app;
+		char *app;
 
 		permission_check_pattern(plan->permissions.items[i], false);
 		app = permission_app(plan->permissions.items[i]);
 		if (strcmp(app, BUILTIN_APP) != 0)
 			permission_set_add(&plan->apps, app);
 		else if (strcmp(plan->permissions.items[i], PERMISSION_MANAGE_USERS) != 0)
-			ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-							errmsg("permission \"%s\" does not exist", plan->permissions.items[i]),
-							errhint("%s is the only built-in permission.", PERMISSION_MANAGE_USERS)));
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("permission \"%s\" does not exist", plan->permissions.items[i]),
+					 errhint("%s is the only built-in permission.", PERMISSION_MANAGE_USERS)));
 	}
 	for (int i = 0; i < plan->apps.count; i++)
 		app_require(plan->apps.items[i], snapshot);
@@ -147,7 +158,7 @@ derive_apps(PlanVersion *plan, Snapshot snapshot)
 static void
 store_version(PlanVersion *plan)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
 	check_kind(plan);
 	check_price(plan);
@@ -155,7 +166,7 @@ store_version(PlanVersion *plan)
 	UnregisterSnapshot(snapshot);
 	query_execute(
 		&insert_plan_version,
-		(NullableDatum[]) {
+		(NullableDatum[]){
 			arg_text(plan->code), arg_int32(plan->version), arg_text(plan_kind_name(plan->kind)),
 			arg_text(plan->name),
 			plan->price == NULL ? arg_null() : arg_datum(AmountPGetDatum(plan->price)),
@@ -210,18 +221,19 @@ set_from_arguments(PlanVersion *plan, FunctionCallInfo fcinfo, int n)
 Datum
 billing_create_plan(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	PlanVersion plan = {.version = 1, .user_limit = -1};
-	char	   *kind;
+	char *kind;
 
 	plan.code = argument_code(fcinfo, 0, "code");
 	kind = argument_code(fcinfo, 1, "kind");
 	if (!plan_kind_from_name(kind, &plan.kind))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown kind of plan \"%s\"", kind),
+		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+						errmsg("unknown kind of plan \"%s\"", kind),
 						errhint("Use free, subscription or token.")));
 	set_from_arguments(&plan, fcinfo, 2);
 	call_enter(&call);
-	query_execute(&insert_plan, (NullableDatum[]) {arg_text(plan.code), arg_text(kind)});
+	query_execute(&insert_plan, (NullableDatum[]){arg_text(plan.code), arg_text(kind)});
 	store_version(&plan);
 	call_leave(&call);
 	PG_RETURN_INT32(1);
@@ -245,9 +257,10 @@ unset(PlanVersion *plan, const char *name)
 	else if (strcmp(name, "app") == 0)
 		plan->app = NULL;
 	else
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cannot unset \"%.63s\"", name),
-						errhint("unset may name name, price, duration, tokens, user_limit, permissions "
-								"and app.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("cannot unset \"%.63s\"", name),
+				 errhint("unset may name name, price, duration, tokens, user_limit, permissions "
+						 "and app.")));
 }
 
 /*
@@ -263,12 +276,12 @@ unset(PlanVersion *plan, const char *name)
 Datum
 billing_revise_plan(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	char	   *code = argument_code(fcinfo, 0, "code");
+	Call call;
+	char *code = argument_code(fcinfo, 0, "code");
 	PlanVersion *plan;
 
 	call_enter(&call);
-	query_execute(&lock_plan, (NullableDatum[]) {arg_text(code)});
+	query_execute(&lock_plan, (NullableDatum[]){arg_text(code)});
 	plan = plan_version_on_sale(code);
 	if (!PG_ARGISNULL(8))
 	{
@@ -294,17 +307,17 @@ billing_revise_plan(PG_FUNCTION_ARGS)
 Datum
 billing_retire_plan(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	char	   *code = argument_code(fcinfo, 0, "code");
+	Call call;
+	char *code = argument_code(fcinfo, 0, "code");
 
 	call_enter(&call);
-	if (query_execute(&lock_plan, (NullableDatum[]) {arg_text(code)}) == 0)
+	if (query_execute(&lock_plan, (NullableDatum[]){arg_text(code)}) == 0)
 		plan_raise_not_found(code);
 	if (!query_bool(0, 1))
 	{
-		bool		was_free_plan = query_bool(0, 2);
+		bool was_free_plan = query_bool(0, 2);
 
-		query_execute(&retire_plan, (NullableDatum[]) {arg_text(code)});
+		query_execute(&retire_plan, (NullableDatum[]){arg_text(code)});
 		if (was_free_plan)
 			query_execute(&promote_free_plan, NULL);
 	}
@@ -322,17 +335,17 @@ billing_retire_plan(PG_FUNCTION_ARGS)
 Datum
 billing_create_role(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	char	   *role = argument_code(fcinfo, 0, "role");
+	Call call;
+	char *role = argument_code(fcinfo, 0, "role");
 	PermissionSet permissions;
-	Snapshot	snapshot;
+	Snapshot snapshot;
 
 	argument_require(fcinfo, 1, "permissions");
 	permissions = permission_set_from_array(PG_GETARG_DATUM(1));
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	for (int i = 0; i < permissions.count; i++)
 	{
-		char	   *app;
+		char *app;
 
 		permission_check_pattern(permissions.items[i], true);
 		app = permission_app(permissions.items[i]);
@@ -341,8 +354,9 @@ billing_create_role(PG_FUNCTION_ARGS)
 	}
 	UnregisterSnapshot(snapshot);
 	call_enter(&call);
-	query_execute(&insert_role, (NullableDatum[]) {arg_text(role),
-												   arg_datum(permission_set_to_array(&permissions))});
+	query_execute(
+		&insert_role,
+		(NullableDatum[]){arg_text(role), arg_datum(permission_set_to_array(&permissions))});
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

@@ -20,10 +20,10 @@ PG_FUNCTION_INFO_V1(billing_now);
 PG_FUNCTION_INFO_V1(billing_set_test_clock);
 PG_FUNCTION_INFO_V1(billing_advance_test_clock);
 
-static Query set_clock = {
-	"UPDATE billing.account SET test_clock = $2, is_test = true WHERE account_id = $1",
-	2,
-	{UUIDOID, TIMESTAMPTZOID}};
+static SqlQuery set_clock = {
+	.sql = "UPDATE billing.account SET test_clock = $2, is_test = true WHERE account_id = $1",
+	.nargs = 2,
+	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
 
 /*
  * billing.now(account_id uuid) → timestamptz
@@ -34,7 +34,7 @@ static Query set_clock = {
 Datum
 billing_now(PG_FUNCTION_ARGS)
 {
-	Account		account;
+	Account account;
 
 	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), GetActiveSnapshot()))
 		account.has_test_clock = false;
@@ -45,11 +45,12 @@ static void
 check_forward(TimestampTz from, TimestampTz to)
 {
 	if (to < from)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("a test clock only moves forward"),
-						errdetail("The account's now is %s; %s is earlier.",
-								  pstrdup(timestamptz_to_str(from)), pstrdup(timestamptz_to_str(to))),
-						errhint("Pass a later time, or use a new account.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a test clock only moves forward"),
+				 errdetail("The account's now is %s; %s is earlier.",
+						   pstrdup(timestamptz_to_str(from)), pstrdup(timestamptz_to_str(to))),
+				 errhint("Pass a later time, or use a new account.")));
 }
 
 /* What falls due on the way runs in due order, dated at its due time. */
@@ -57,7 +58,7 @@ static void
 move_clock(Account *account, TimestampTz to)
 {
 	check_forward(account_verb_time(account), to);
-	query_execute(&set_clock, (NullableDatum[]) {arg_uuid(&account->id), arg_time(to)});
+	query_execute(&set_clock, (NullableDatum[]){arg_uuid(&account->id), arg_time(to)});
 	account->has_test_clock = true;
 	account->test_clock = to;
 	(void) expiry_run_account(account, to);
@@ -74,15 +75,15 @@ move_clock(Account *account, TimestampTz to)
 Datum
 billing_set_test_clock(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
-	Account		account;
+	Account account;
 
 	call_enter(&call);
 	lock_plan_change(id);
 	account_require(&account, id);
 	if (PG_ARGISNULL(1))
-		query_execute(&set_clock, (NullableDatum[]) {arg_uuid(id), arg_null()});
+		query_execute(&set_clock, (NullableDatum[]){arg_uuid(id), arg_null()});
 	else
 		move_clock(&account, argument_time(fcinfo, 1, "at"));
 	call_leave(&call);
@@ -99,9 +100,9 @@ billing_set_test_clock(PG_FUNCTION_ARGS)
 Datum
 billing_advance_test_clock(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
-	Account		account;
+	Account account;
 	TimestampTz to;
 
 	argument_require(fcinfo, 1, "by");

@@ -8,6 +8,7 @@
 #include "access/genam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "storage/proc.h"
 #include "utils/acl.h"
 
 #if PG_VERSION_NUM < 150000
@@ -44,4 +45,15 @@ compat_insert_index_tuples(ResultRelInfo *result, TupleTableSlot *slot, EState *
 #endif
 }
 
-#endif							/* BILLING_COMPAT_H */
+/* Tells this backend's transactions apart. */
+static inline LocalTransactionId
+compat_transaction_number(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return MyProc->vxid.lxid;
+#else
+	return MyProc->lxid;
+#endif
+}
+
+#endif /* BILLING_COMPAT_H */

@@ -8,6 +8,7 @@
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
@@ -74,9 +75,9 @@ billing_try_consume_tokens(PG_FUNCTION_ARGS)
 {
 	SpendRequest request;
 	SpendAnswer answer;
-	TupleDesc	desc;
-	Datum		values[4];
-	bool		nulls[4] = {false};
+	TupleDesc desc;
+	Datum values[4];
+	bool nulls[4] = {false};
 
 	spend_prevent("billing.try_consume_tokens()");
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -94,19 +95,19 @@ billing_try_consume_tokens(PG_FUNCTION_ARGS)
 /* One array argument of the batch. */
 typedef struct Column
 {
-	int			count;
-	Datum	   *values;
-	bool	   *nulls;
+	int count;
+	Datum *values;
+	bool *nulls;
 } Column;
 
 typedef struct Batch
 {
-	Column		accounts;
-	Column		tokens;
-	Column		apps;
-	Column		keys;
-	Column		actions;
-	Column		ordinals;
+	Column accounts;
+	Column tokens;
+	Column apps;
+	Column keys;
+	Column actions;
+	Column ordinals;
 } Batch;
 
 static void
@@ -122,8 +123,8 @@ static Column
 array_argument(FunctionCallInfo fcinfo, int n, const char *name, Oid type, int count, bool optional,
 			   bool nulls_allowed)
 {
-	Column		column = {0};
-	ArrayType  *array;
+	Column column = {0};
+	ArrayType *array;
 
 	if (PG_ARGISNULL(n) && optional)
 		return column;
@@ -150,8 +151,8 @@ array_argument(FunctionCallInfo fcinfo, int n, const char *name, Oid type, int c
 static Batch
 batch_from_arguments(FunctionCallInfo fcinfo)
 {
-	Batch		batch;
-	int			count;
+	Batch batch;
+	int count;
 
 	batch.accounts = array_argument(fcinfo, 0, "account_ids", UUIDOID, -1, false, false);
 	count = batch.accounts.count;
@@ -192,8 +193,8 @@ batch_request(const Batch *batch, int i)
 static int
 compare_lock_order(const void *a, const void *b)
 {
-	uint64		x = hash_bytes_extended((*(const pg_uuid_t *const *) a)->data, UUID_LEN, 0);
-	uint64		y = hash_bytes_extended((*(const pg_uuid_t *const *) b)->data, UUID_LEN, 0);
+	uint64 x = hash_bytes_extended((*(const pg_uuid_t *const *) a)->data, UUID_LEN, 0);
+	uint64 y = hash_bytes_extended((*(const pg_uuid_t *const *) b)->data, UUID_LEN, 0);
 
 	return x < y ? -1 : x > y ? 1 : 0;
 }
@@ -215,8 +216,8 @@ lock_batch(const Batch *batch)
 static void
 put_batch_answer(ReturnSetInfo *rsinfo, const Batch *batch, int i, const SpendAnswer *answer)
 {
-	Datum		values[5];
-	bool		nulls[5] = {false};
+	Datum values[5];
+	bool nulls[5] = {false};
 
 	values[0] = batch->ordinals.count > 0 ? batch->ordinals.values[i] : Int64GetDatum(i + 1);
 	values[1] = BoolGetDatum(answer->granted);
@@ -240,7 +241,7 @@ Datum
 billing_consume_tokens_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Batch		batch;
+	Batch batch;
 
 	spend_prevent("billing.consume_tokens_batch()");
 	InitMaterializedSRF(fcinfo, 0);
@@ -267,11 +268,11 @@ billing_consume_tokens_batch(PG_FUNCTION_ARGS)
 Datum
 billing_tokens_remaining(PG_FUNCTION_ARGS)
 {
-	Snapshot	snapshot = GetActiveSnapshot();
+	Snapshot snapshot = GetActiveSnapshot();
 	TimestampTz now;
-	Account		account;
-	Balances	balances;
-	TokenScope	scope = {0};
+	Account account;
+	Balances balances;
+	TokenScope scope = {0};
 
 	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), snapshot))
 		PG_RETURN_INT64(0);

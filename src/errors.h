@@ -27,4 +27,4 @@
 #define ERRCODE_BILLING_LAST_ADMIN           MAKE_SQLSTATE('P', 'B', '0', '1', '7')
 #define ERRCODE_BILLING_ACCOUNT_ELSEWHERE    MAKE_SQLSTATE('P', 'B', '0', '1', '8')
 
-#endif							/* BILLING_ERRORS_H */
+#endif /* BILLING_ERRORS_H */

@@ -5,18 +5,20 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
 #include "utils/json.h"
 
 #include "event.h"
 #include "identifier.h"
 #include "query.h"
 
-static Query insert_event = {
-	"INSERT INTO billing.event (account_id, event_id, kind, occurred_at, detail) "
-	"VALUES ($1, $2, $3, $4, $5::jsonb)",
-	5,
-	{UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}};
+static SqlQuery insert_event = {
+	.sql = "INSERT INTO billing.event (account_id, event_id, kind, occurred_at, detail) "
+		   "VALUES ($1, $2, $3, $4, $5::jsonb)",
+	.nargs = 5,
+	.argtypes = {UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID, TEXTOID}};
 
 void
 event_detail_begin(EventDetail *detail)
@@ -62,8 +64,8 @@ event_detail_int64(EventDetail *detail, const char *name, int64 value)
 void
 event_detail_time(EventDetail *detail, const char *name, TimestampTz value)
 {
-	char		buffer[MAXDATELEN + 1];
-	int			utc = 0;
+	char buffer[MAXDATELEN + 1];
+	int utc = 0;
 
 	if (TIMESTAMP_NOT_FINITE(value))
 		return;
@@ -76,13 +78,13 @@ void
 event_write(const pg_uuid_t *account, const char *kind, TimestampTz occurred_at,
 			EventDetail *detail)
 {
-	pg_uuid_t	id;
+	pg_uuid_t id;
 
 	identifier_new(&id, account);
 	if (detail != NULL)
 		appendStringInfoChar(&detail->json, '}');
 	query_execute(&insert_event,
-				  (NullableDatum[]) {arg_uuid(account), arg_uuid(&id), arg_text(kind),
-									 arg_time(occurred_at),
-									 arg_text(detail == NULL ? "{}" : detail->json.data)});
+				  (NullableDatum[]){arg_uuid(account), arg_uuid(&id), arg_text(kind),
+									arg_time(occurred_at),
+									arg_text(detail == NULL ? "{}" : detail->json.data)});
 }

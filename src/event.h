@@ -24,4 +24,4 @@ extern void event_detail_time(EventDetail *detail, const char *name, TimestampTz
 extern void event_write(const pg_uuid_t *account, const char *kind, TimestampTz occurred_at,
 						EventDetail *detail);
 
-#endif							/* BILLING_EVENT_H */
+#endif /* BILLING_EVENT_H */

@@ -29,37 +29,37 @@ PG_FUNCTION_INFO_V1(billing_expire_due);
  * Accounts with something due. A test clock is honoured; rows that another
  * session is working on are its business.
  */
-static Query select_due = {
-	"SELECT s.account_id, min(s.expires_at) FROM billing.subscription s "
-	"JOIN billing.account a USING (account_id) "
-	"WHERE s.ended_at IS NULL AND NOT s.void AND s.expires_at <= "
-	"CASE WHEN a.test_clock IS NULL THEN clock_timestamp() ELSE a.test_clock END "
-	"AND s.expires_at <= greatest(clock_timestamp(), "
-	"(SELECT max(t.test_clock) FROM billing.account t WHERE t.test_clock IS NOT NULL)) "
-	"AND s.account_id <> ALL ($1) GROUP BY s.account_id ORDER BY 2, 1 LIMIT $2",
-	2,
-	{UUIDARRAYOID, INT8OID}};
+static SqlQuery select_due = {
+	.sql = "SELECT s.account_id, min(s.expires_at) FROM billing.subscription s "
+		   "JOIN billing.account a USING (account_id) "
+		   "WHERE s.ended_at IS NULL AND NOT s.void AND s.expires_at <= "
+		   "CASE WHEN a.test_clock IS NULL THEN clock_timestamp() ELSE a.test_clock END "
+		   "AND s.expires_at <= greatest(clock_timestamp(), "
+		   "(SELECT max(t.test_clock) FROM billing.account t WHERE t.test_clock IS NOT NULL)) "
+		   "AND s.account_id <> ALL ($1) GROUP BY s.account_id ORDER BY 2, 1 LIMIT $2",
+	.nargs = 2,
+	.argtypes = {UUIDARRAYOID, INT8OID}};
 
-static Query select_due_of_account = {
-	"SELECT subscription_id, plan, expires_at, kind, replaced_by IS NOT NULL "
-	"FROM billing.subscription WHERE account_id = $1 AND ended_at IS NULL AND NOT void "
-	"AND expires_at <= $2 ORDER BY expires_at, subscription_id LIMIT 1",
-	2,
-	{UUIDOID, TIMESTAMPTZOID}};
+static SqlQuery select_due_of_account = {
+	.sql = "SELECT subscription_id, plan, expires_at, kind, replaced_by IS NOT NULL "
+		   "FROM billing.subscription WHERE account_id = $1 AND ended_at IS NULL AND NOT void "
+		   "AND expires_at <= $2 ORDER BY expires_at, subscription_id LIMIT 1",
+	.nargs = 2,
+	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
 
-static Query mark_ended = {
-	"UPDATE billing.subscription SET ended_at = expires_at WHERE account_id = $1 AND "
-	"subscription_id = $2",
-	2,
-	{UUIDOID, UUIDOID}};
+static SqlQuery mark_ended = {
+	.sql = "UPDATE billing.subscription SET ended_at = expires_at WHERE account_id = $1 AND "
+		   "subscription_id = $2",
+	.nargs = 2,
+	.argtypes = {UUIDOID, UUIDOID}};
 
 /* Whether a subscription of the account was in force at the instant, as far as time tells. */
 static bool
 any_in_force(const Account *account, TimestampTz at)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Holdings	holdings;
-	bool		found;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Holdings holdings;
+	bool found;
 
 	holding_load(&holdings, account, at, snapshot);
 	found = holding_any_in_force(&holdings, NULL, NULL);
@@ -71,9 +71,9 @@ any_in_force(const Account *account, TimestampTz at)
 static bool
 was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz end)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Holdings	holdings;
-	bool		found = false;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Holdings holdings;
+	bool found = false;
 
 	holding_load(&holdings, account, end - 1, snapshot);
 	for (int i = 0; i < holdings.count; i++)
@@ -87,8 +87,8 @@ was_in_force(const Account *account, const pg_uuid_t *subscription_id, Timestamp
 void
 expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
 {
-	Account		unsuspended = *account;
-	Snapshot	snapshot;
+	Account unsuspended = *account;
+	Snapshot snapshot;
 	PlanVersion *free_plan;
 	EventDetail detail;
 
@@ -109,17 +109,19 @@ static void
 end_subscription(const Account *account, const pg_uuid_t *subscription_id, const char *plan,
 				 TimestampTz end, bool replaced)
 {
-	Account		unsuspended = *account;
+	Account unsuspended = *account;
 	EventDetail detail;
-	bool		was;
+	bool was;
 
 	unsuspended.suspended = false;
 	was = was_in_force(&unsuspended, subscription_id, end);
-	query_execute(&mark_ended, (NullableDatum[]) {arg_uuid(&account->id), arg_uuid(subscription_id)});
+	query_execute(&mark_ended,
+				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id)});
 	event_detail_begin(&detail);
 	event_detail_uuid(&detail, "subscription_id", subscription_id);
 	event_detail_text(&detail, "plan", plan);
-	event_write(&account->id, replaced ? "subscription_replaced" : "subscription_expired", end, &detail);
+	event_write(&account->id, replaced ? "subscription_replaced" : "subscription_expired", end,
+				&detail);
 	if (was)
 		expiry_plan_lost(account, end, "package_expired");
 }
@@ -131,15 +133,15 @@ end_subscription(const Account *account, const pg_uuid_t *subscription_id, const
 int64
 expiry_run_account(const Account *account, TimestampTz now)
 {
-	int64		done = 0;
+	int64 done = 0;
 
 	while (query_execute(&select_due_of_account,
-						 (NullableDatum[]) {arg_uuid(&account->id), arg_time(now)}) > 0)
+						 (NullableDatum[]){arg_uuid(&account->id), arg_time(now)}) > 0)
 	{
-		pg_uuid_t	subscription_id = query_uuid(0, 1);
-		char	   *plan = query_text(0, 2);
+		pg_uuid_t subscription_id = query_uuid(0, 1);
+		char *plan = query_text(0, 2);
 		TimestampTz end = query_time(0, 3);
-		bool		replaced = query_bool(0, 5);
+		bool replaced = query_bool(0, 5);
 
 		end_subscription(account, &subscription_id, plan, end, replaced);
 		done++;
@@ -151,7 +153,7 @@ expiry_run_account(const Account *account, TimestampTz now)
 static int64
 expire_account(const pg_uuid_t *account_id)
 {
-	Account		account;
+	Account account;
 
 	if (!lock_account_if_free(account_id, LOCK_PLANS, ExclusiveLock))
 		return 0;
@@ -165,11 +167,11 @@ expire_account(const pg_uuid_t *account_id)
 static uint64
 expire_batch(ArrayBuildState **seen, int64 max_rows, int64 *done)
 {
-	Datum		seen_array = *seen == NULL ? PointerGetDatum(construct_empty_array(UUIDOID))
-										   : makeArrayResult(*seen, call_memory());
-	uint64		count = query_execute(&select_due, (NullableDatum[]) {arg_datum(seen_array),
-																	arg_int64(EXPIRE_BATCH)});
-	pg_uuid_t  *accounts = MemoryContextAlloc(call_memory(), sizeof(pg_uuid_t) * (count + 1));
+	Datum seen_array = *seen == NULL ? PointerGetDatum(construct_empty_array(UUIDOID))
+									 : makeArrayResult(*seen, call_memory());
+	uint64 count = query_execute(&select_due,
+								 (NullableDatum[]){arg_datum(seen_array), arg_int64(EXPIRE_BATCH)});
+	pg_uuid_t *accounts = MemoryContextAlloc(call_memory(), sizeof(pg_uuid_t) * (count + 1));
 
 	for (uint64 i = 0; i < count; i++)
 		accounts[i] = query_uuid(i, 1);
@@ -194,17 +196,18 @@ expire_batch(ArrayBuildState **seen, int64 max_rows, int64 *done)
 Datum
 billing_expire_due(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	ArrayBuildState *seen = NULL;
-	int64		max_rows = PG_INT64_MAX;
-	int64		done = 0;
+	int64 max_rows = PG_INT64_MAX;
+	int64 done = 0;
 
 	if (!PG_ARGISNULL(0))
 		max_rows = PG_GETARG_INT64(0);
 	if (max_rows <= 0)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
-						errdetail("It is " INT64_FORMAT ".", max_rows),
-						errhint("Pass 1 or more, or NULL for no limit.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
+				 errdetail("It is " INT64_FORMAT ".", max_rows),
+				 errhint("Pass 1 or more, or NULL for no limit.")));
 	call_enter(&call);
 	while (done < max_rows && expire_batch(&seen, max_rows, &done) > 0)
 		;

@@ -10,4 +10,4 @@
 extern int64 expiry_run_account(const Account *account, TimestampTz now);
 extern void expiry_plan_lost(const Account *account, TimestampTz at, const char *why);
 
-#endif							/* BILLING_EXPIRY_H */
+#endif /* BILLING_EXPIRY_H */

@@ -22,27 +22,29 @@
 
 PG_FUNCTION_INFO_V1(billing_grant_tokens);
 
-static Query insert_grant = {
-	"INSERT INTO billing.token_grant (account_id, grant_id, subscription_id, app, tokens, priority, "
-	"effective_at, expires_at, granted_at, reason, idempotency_key) "
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
-	11,
-	{UUIDOID, UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID, TIMESTAMPTZOID,
-	 TIMESTAMPTZOID, TEXTOID, TEXTOID}};
+static SqlQuery insert_grant = {
+	.sql = "INSERT INTO billing.token_grant (account_id, grant_id, subscription_id, app, tokens, "
+		   "priority, "
+		   "effective_at, expires_at, granted_at, reason, idempotency_key) "
+		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+	.nargs = 11,
+	.argtypes = {UUIDOID, UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID,
+				 TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}};
 
-static Query select_key = {
-	"SELECT grant_id, tokens = $3 AND expires_at = coalesce($4, 'infinity') AND priority = $5 "
-	"AND app IS NOT DISTINCT FROM $6 AND reason IS NOT DISTINCT FROM $7 "
-	"AND subscription_id IS NOT DISTINCT FROM $8 "
-	"FROM billing.token_grant WHERE account_id = $1 AND idempotency_key = $2",
-	8,
-	{UUIDOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, UUIDOID}};
+static SqlQuery select_key = {
+	.sql =
+		"SELECT grant_id, tokens = $3 AND expires_at = coalesce($4, 'infinity') AND priority = $5 "
+		"AND app IS NOT DISTINCT FROM $6 AND reason IS NOT DISTINCT FROM $7 "
+		"AND subscription_id IS NOT DISTINCT FROM $8 "
+		"FROM billing.token_grant WHERE account_id = $1 AND idempotency_key = $2",
+	.nargs = 8,
+	.argtypes = {UUIDOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, UUIDOID}};
 
-static Query select_subscription = {
-	"SELECT expires_at FROM billing.subscription WHERE account_id = $1 AND subscription_id = $2 "
-	"AND NOT void",
-	2,
-	{UUIDOID, UUIDOID}};
+static SqlQuery select_subscription = {.sql = "SELECT expires_at FROM billing.subscription WHERE "
+											  "account_id = $1 AND subscription_id = $2 "
+											  "AND NOT void",
+									   .nargs = 2,
+									   .argtypes = {UUIDOID, UUIDOID}};
 
 void
 grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms)
@@ -51,12 +53,12 @@ grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms)
 
 	identifier_new(grant_id, terms->account);
 	query_execute(&insert_grant,
-				  (NullableDatum[]) {arg_uuid(terms->account), arg_uuid(grant_id),
-									 arg_uuid(terms->subscription_id), arg_text(terms->app),
-									 arg_int64(terms->tokens), arg_int64(terms->priority),
-									 arg_time(terms->effective_at), arg_time(terms->expires_at),
-									 arg_time(terms->granted_at), arg_text(terms->reason),
-									 arg_text(terms->key)});
+				  (NullableDatum[]){arg_uuid(terms->account), arg_uuid(grant_id),
+									arg_uuid(terms->subscription_id), arg_text(terms->app),
+									arg_int64(terms->tokens), arg_int64(terms->priority),
+									arg_time(terms->effective_at), arg_time(terms->expires_at),
+									arg_time(terms->granted_at), arg_text(terms->reason),
+									arg_text(terms->key)});
 	event_detail_begin(&detail);
 	event_detail_uuid(&detail, "grant_id", grant_id);
 	event_detail_int64(&detail, "tokens", terms->tokens);
@@ -71,18 +73,19 @@ replay(pg_uuid_t *grant_id, const GrantTerms *terms, bool has_end)
 {
 	if (terms->key == NULL ||
 		query_execute(&select_key,
-					  (NullableDatum[]) {arg_uuid(terms->account), arg_text(terms->key),
-										 arg_int64(terms->tokens),
-										 has_end ? arg_time(terms->expires_at) : arg_null(),
-										 arg_int64(terms->priority), arg_text(terms->app),
-										 arg_text(terms->reason), arg_uuid(terms->subscription_id)}) == 0)
+					  (NullableDatum[]){
+						  arg_uuid(terms->account), arg_text(terms->key), arg_int64(terms->tokens),
+						  has_end ? arg_time(terms->expires_at) : arg_null(),
+						  arg_int64(terms->priority), arg_text(terms->app), arg_text(terms->reason),
+						  arg_uuid(terms->subscription_id)}) == 0)
 		return false;
 	*grant_id = query_uuid(0, 1);
 	if (!query_bool(0, 2))
-		ereport(ERROR, (errcode(ERRCODE_BILLING_IDEMPOTENCY_CONFLICT),
-						errmsg("idempotency key was used for another request"),
-						errdetail("It led to grant %s with other values.", identifier_text(grant_id)),
-						errhint("Use a new key for a new request.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_IDEMPOTENCY_CONFLICT),
+				 errmsg("idempotency key was used for another request"),
+				 errdetail("It led to grant %s with other values.", identifier_text(grant_id)),
+				 errhint("Use a new key for a new request.")));
 	return true;
 }
 
@@ -90,30 +93,33 @@ static void
 check_subscription(const GrantTerms *terms)
 {
 	if (terms->subscription_id != NULL &&
-		query_execute(&select_subscription, (NullableDatum[]) {arg_uuid(terms->account),
-															   arg_uuid(terms->subscription_id)}) == 0)
-		ereport(ERROR, (errcode(ERRCODE_BILLING_NOT_FOUND),
-						errmsg("subscription does not exist"),
-						errdetail("Account %s has no subscription %s.", identifier_text(terms->account),
-								  identifier_text(terms->subscription_id)),
-						errhint("The view billing.account_package lists the subscriptions of an account.")));
+		query_execute(&select_subscription, (NullableDatum[]){arg_uuid(terms->account),
+															  arg_uuid(terms->subscription_id)}) ==
+			0)
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("subscription does not exist"),
+			 errdetail("Account %s has no subscription %s.", identifier_text(terms->account),
+					   identifier_text(terms->subscription_id)),
+			 errhint("The view billing.account_package lists the subscriptions of an account.")));
 }
 
 static void
 check_end(const GrantTerms *terms)
 {
 	if (terms->expires_at <= terms->granted_at)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("expires_at must be later than now"),
-						errdetail("It is %s; now is %s.", pstrdup(timestamptz_to_str(terms->expires_at)),
-								  pstrdup(timestamptz_to_str(terms->granted_at))),
-						errhint("Pass a later expires_at, or NULL for tokens that never expire.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expires_at must be later than now"),
+				 errdetail("It is %s; now is %s.", pstrdup(timestamptz_to_str(terms->expires_at)),
+						   pstrdup(timestamptz_to_str(terms->granted_at))),
+				 errhint("Pass a later expires_at, or NULL for tokens that never expire.")));
 }
 
 static GrantTerms
 terms_from_arguments(FunctionCallInfo fcinfo)
 {
-	GrantTerms	terms = {0};
+	GrantTerms terms = {0};
 
 	terms.account = argument_uuid(fcinfo, 0, "account_id");
 	terms.tokens = argument_tokens(fcinfo, 1);
@@ -143,10 +149,10 @@ terms_from_arguments(FunctionCallInfo fcinfo)
 Datum
 billing_grant_tokens(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	GrantTerms	terms = terms_from_arguments(fcinfo);
-	pg_uuid_t  *grant_id = palloc(sizeof(pg_uuid_t));
-	Account		account;
+	Call call;
+	GrantTerms terms = terms_from_arguments(fcinfo);
+	pg_uuid_t *grant_id = palloc(sizeof(pg_uuid_t));
+	Account account;
 
 	call_enter(&call);
 	lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);

@@ -13,17 +13,17 @@
 typedef struct GrantTerms
 {
 	const pg_uuid_t *account;
-	int64		tokens;
-	int64		priority;		/* lower is used first */
-	const char *app;			/* NULL: every app */
-	const char *reason;			/* NULL: none */
-	const pg_uuid_t *subscription_id;	/* NULL: on its own */
-	const char *key;			/* NULL: none */
+	int64 tokens;
+	int64 priority;                   /* lower is used first */
+	const char *app;                  /* NULL: every app */
+	const char *reason;               /* NULL: none */
+	const pg_uuid_t *subscription_id; /* NULL: on its own */
+	const char *key;                  /* NULL: none */
 	TimestampTz granted_at;
 	TimestampTz effective_at;
-	TimestampTz expires_at;		/* DT_NOEND: never */
+	TimestampTz expires_at; /* DT_NOEND: never */
 } GrantTerms;
 
 extern void grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms);
 
-#endif							/* BILLING_GRANT_H */
+#endif /* BILLING_GRANT_H */

@@ -11,12 +11,14 @@
 #include "access/xact.h"
 #include "commands/trigger.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
 #include "balance.h"
 #include "call.h"
+#include "compat.h"
 #include "errors.h"
 #include "identifier.h"
 #include "lock.h"
@@ -39,17 +41,21 @@ trigger_data(FunctionCallInfo fcinfo, const char *function)
 static const char *
 operation_name(TriggerEvent event)
 {
-	return TRIGGER_FIRED_BY_UPDATE(event) ? "updated" : TRIGGER_FIRED_BY_DELETE(event) ? "deleted" : "truncated";
+	return TRIGGER_FIRED_BY_UPDATE(event)   ? "updated"
+		   : TRIGGER_FIRED_BY_DELETE(event) ? "deleted"
+											: "truncated";
 }
 
 static void
 raise_immutable(TriggerData *trigger)
 {
-	ereport(ERROR, (errcode(ERRCODE_BILLING_LEDGER_IMMUTABLE),
-					errmsg("rows of billing.%s cannot be %s", RelationGetRelationName(trigger->tg_relation),
-						   operation_name(trigger->tg_event)),
-					errdetail("The table is append-only: it is the record of what happened."),
-					errhint("Correct a mistake by a new entry, such as a refund, a grant or a new version.")));
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_BILLING_LEDGER_IMMUTABLE),
+		 errmsg("rows of billing.%s cannot be %s", RelationGetRelationName(trigger->tg_relation),
+				operation_name(trigger->tg_event)),
+		 errdetail("The table is append-only: it is the record of what happened."),
+		 errhint("Correct a mistake by a new entry, such as a refund, a grant or a new version.")));
 }
 
 /*
@@ -68,20 +74,21 @@ billing_guard_immutable(PG_FUNCTION_ARGS)
 static bool
 differs_beyond(TriggerData *trigger, AttrNumber column)
 {
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
 	for (int i = 1; i <= desc->natts; i++)
 	{
 		Form_pg_attribute attribute = TupleDescAttr(desc, i - 1);
-		bool		old_null;
-		bool		new_null;
-		Datum		old_value = heap_getattr(trigger->tg_trigtuple, i, desc, &old_null);
-		Datum		new_value = heap_getattr(trigger->tg_newtuple, i, desc, &new_null);
+		bool old_null;
+		bool new_null;
+		Datum old_value = heap_getattr(trigger->tg_trigtuple, i, desc, &old_null);
+		Datum new_value = heap_getattr(trigger->tg_newtuple, i, desc, &new_null);
 
 		if (i == column || attribute->attisdropped)
 			continue;
 		if (old_null != new_null ||
-			(!old_null && !datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen)))
+			(!old_null &&
+			 !datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen)))
 			return true;
 	}
 	return false;
@@ -103,7 +110,7 @@ Datum
 billing_guard_grant(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = trigger_data(fcinfo, "guard_grant");
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
 	if (differs_beyond(trigger, GRANT_VOIDED_AT) ||
 		!is_null(trigger->tg_trigtuple, GRANT_VOIDED_AT, desc))
@@ -120,8 +127,8 @@ Datum
 billing_guard_hold(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = trigger_data(fcinfo, "guard_hold");
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	bool		isnull;
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	bool isnull;
 
 	if (differs_beyond(trigger, HOLD_ENDED) ||
 		DatumGetBool(heap_getattr(trigger->tg_trigtuple, HOLD_ENDED, desc, &isnull)))
@@ -132,14 +139,14 @@ billing_guard_hold(PG_FUNCTION_ARGS)
 static void
 raise_overdrawn(const pg_uuid_t *account, const GrantBalance *grant)
 {
-	bool		overdrawn = grant->consumed > grant->tokens;
+	bool overdrawn = grant->consumed > grant->tokens;
 
 	ereport(ERROR,
 			(errcode(ERRCODE_BILLING_TOKENS_EXHAUSTED),
 			 errmsg(overdrawn ? "a grant would be overdrawn"
 							  : "more tokens would return to a grant than were taken from it"),
-			 errdetail("Grant %s of account %s has " INT64_FORMAT " tokens; the ledger would take " INT64_FORMAT
-					   " of them.",
+			 errdetail("Grant %s of account %s has " INT64_FORMAT
+					   " tokens; the ledger would take " INT64_FORMAT " of them.",
 					   identifier_text(&grant->grant_id), identifier_text(account), grant->tokens,
 					   grant->consumed),
 			 errhint("Use billing.consume_tokens, which takes no more than there is.")));
@@ -148,12 +155,13 @@ raise_overdrawn(const pg_uuid_t *account, const GrantBalance *grant)
 static void
 check_balances(const pg_uuid_t *account)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Balances	balances;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Balances balances;
 
 	balance_load(&balances, account, DT_NOBEGIN, snapshot);
 	for (int i = 0; i < balances.count; i++)
-		if (balances.grants[i].consumed < 0 || balances.grants[i].consumed > balances.grants[i].tokens)
+		if (balances.grants[i].consumed < 0 ||
+			balances.grants[i].consumed > balances.grants[i].tokens)
 			raise_overdrawn(account, &balances.grants[i]);
 	UnregisterSnapshot(snapshot);
 }
@@ -165,10 +173,11 @@ checked_just_now(const pg_uuid_t *account)
 	static LocalTransactionId last_xact = InvalidLocalTransactionId;
 	static CommandId last_command = InvalidCommandId;
 	static pg_uuid_t last_account;
-	bool		same = last_xact == MyProc->lxid && last_command == GetCurrentCommandId(false) &&
-		memcmp(last_account.data, account->data, UUID_LEN) == 0;
+	bool same = last_xact == compat_transaction_number() &&
+				last_command == GetCurrentCommandId(false) &&
+				memcmp(last_account.data, account->data, UUID_LEN) == 0;
 
-	last_xact = MyProc->lxid;
+	last_xact = compat_transaction_number();
 	last_command = GetCurrentCommandId(false);
 	last_account = *account;
 	return same;
@@ -185,8 +194,8 @@ Datum
 billing_guard_balance(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = trigger_data(fcinfo, "guard_balance");
-	bool		isnull;
-	pg_uuid_t	account;
+	bool isnull;
+	pg_uuid_t account;
 
 	if (call_is_restore())
 		return PointerGetDatum(NULL);

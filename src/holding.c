@@ -23,8 +23,8 @@ find_subscription(Holdings *holdings, const pg_uuid_t *id)
 static void
 add_holding(Holdings *holdings, Probe *probe)
 {
-	Holding    *item;
-	char	   *kind;
+	Holding *item;
+	char *kind;
 
 	if (holdings->items == NULL)
 		holdings->items = palloc(sizeof(Holding));
@@ -50,12 +50,12 @@ decide_in_force(Holdings *holdings)
 {
 	for (int i = 0; i < holdings->count; i++)
 	{
-		Holding    *item = &holdings->items[i];
+		Holding *item = &holdings->items[i];
 
 		item->in_force = !holdings->account->suspended &&
-			(item->kind == PLAN_SUBSCRIPTION ||
-			 balance_has_tokens_of(holding_balances(holdings), &item->subscription_id,
-								   holdings->now));
+						 (item->kind == PLAN_SUBSCRIPTION ||
+						  balance_has_tokens_of(holding_balances(holdings), &item->subscription_id,
+												holdings->now));
 	}
 }
 
@@ -66,7 +66,7 @@ decide_in_force(Holdings *holdings)
 void
 holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
 
 	memset(holdings, 0, sizeof(*holdings));
@@ -78,8 +78,8 @@ holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapsh
 	probe_begin(&probe, INDEX_PERIOD_TIME, snapshot, keys, 2);
 	while (probe_next(&probe))
 	{
-		pg_uuid_t	id = probe_uuid(&probe, PERIOD_SUBSCRIPTION_ID);
-		Holding    *known = find_subscription(holdings, &id);
+		pg_uuid_t id = probe_uuid(&probe, PERIOD_SUBSCRIPTION_ID);
+		Holding *known = find_subscription(holdings, &id);
 
 		if (probe_bool(&probe, PERIOD_VOID))
 			continue;
@@ -97,7 +97,8 @@ const Balances *
 holding_balances(Holdings *holdings)
 {
 	if (!holdings->balances_loaded)
-		balance_load(&holdings->balances, &holdings->account->id, holdings->now, holdings->snapshot);
+		balance_load(&holdings->balances, &holdings->account->id, holdings->now,
+					 holdings->snapshot);
 	holdings->balances_loaded = true;
 	return &holdings->balances;
 }
@@ -146,9 +147,9 @@ holding_longest(const Holdings *holdings, const char *app)
 static bool
 any_expired(const Holdings *holdings, const char *app)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
-	bool		found = false;
+	bool found = false;
 
 	probe_key_uuid(&keys[0], 1, &holdings->account->id);
 	probe_key_time(&keys[1], 2, BTLessEqualStrategyNumber, holdings->now);
@@ -156,7 +157,7 @@ any_expired(const Holdings *holdings, const char *app)
 	probe.direction = BackwardScanDirection;
 	while (!found && probe_next(&probe))
 	{
-		bool		every = probe_is_null(&probe, PERIOD_APPS);
+		bool every = probe_is_null(&probe, PERIOD_APPS);
 		PermissionSet apps = {0};
 
 		if (!every)

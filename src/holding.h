@@ -12,30 +12,30 @@
 
 typedef struct Holding
 {
-	pg_uuid_t	subscription_id;
-	char	   *plan;
-	int32		version;
-	PlanKind	kind;
-	bool		covers_every_app;
+	pg_uuid_t subscription_id;
+	char *plan;
+	int32 version;
+	PlanKind kind;
+	bool covers_every_app;
 	PermissionSet apps;
-	TimestampTz effective_at;	/* of the period that covers now */
-	TimestampTz expires_at;		/* of the subscription: its last period's end */
-	bool		in_force;
+	TimestampTz effective_at; /* of the period that covers now */
+	TimestampTz expires_at;   /* of the subscription: its last period's end */
+	bool in_force;
 } Holding;
 
 typedef struct Holdings
 {
 	const Account *account;
 	TimestampTz now;
-	Snapshot	snapshot;
-	int			count;
-	Holding    *items;			/* whose time covers now, in force or empty */
-	bool		balances_loaded;
-	Balances	balances;
+	Snapshot snapshot;
+	int count;
+	Holding *items; /* whose time covers now, in force or empty */
+	bool balances_loaded;
+	Balances balances;
 } Holdings;
 
-extern void holding_load(Holdings *holdings, const Account *account, TimestampTz now,
-						 Snapshot snapshot);
+extern void
+holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
 extern const Balances *holding_balances(Holdings *holdings);
 extern bool holding_covers(const Holding *holding, const char *app);
 extern bool holding_any_in_force(const Holdings *holdings, const char *app, const char *plan);
@@ -43,4 +43,4 @@ extern const Holding *holding_longest(const Holdings *holdings, const char *app)
 extern Reason holding_why_none(Holdings *holdings, const char *app);
 extern PlanVersion *holding_version(const Holdings *holdings, const Holding *holding);
 
-#endif							/* BILLING_HOLDING_H */
+#endif /* BILLING_HOLDING_H */

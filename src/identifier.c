@@ -13,7 +13,7 @@
 
 #include "identifier.h"
 
-#define UNIX_EPOCH_OFFSET                                                                         \
+#define UNIX_EPOCH_OFFSET                                                                          \
 	((int64) (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * SECS_PER_DAY * USECS_PER_SEC)
 
 static void
@@ -21,15 +21,16 @@ generate(pg_uuid_t *id)
 {
 	/* 4096 steps a millisecond, and never the same twice in a backend */
 	static uint64 last = 0;
-	uint64		micros = (uint64) (GetCurrentTimestamp() + UNIX_EPOCH_OFFSET);
-	uint64		ticks = micros / 1000 * 4096 + micros % 1000 * 4096 / 1000;
+	uint64 micros = (uint64) (GetCurrentTimestamp() + UNIX_EPOCH_OFFSET);
+	uint64 ticks = micros / 1000 * 4096 + micros % 1000 * 4096 / 1000;
 
 	if (ticks <= last)
 		ticks = last + 1;
 	last = ticks;
 
 	if (!pg_strong_random(id->data + 8, UUID_LEN - 8))
-		ereport(ERROR, (errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
 	for (int i = 0; i < 6; i++)
 		id->data[i] = (unsigned char) (ticks >> 12 >> (40 - 8 * i));
 	id->data[6] = 0x70 | ((ticks >> 8) & 0x0F);
@@ -57,7 +58,7 @@ identifier_new(pg_uuid_t *id, const pg_uuid_t *account)
 void
 identifier_check_account(const pg_uuid_t *account)
 {
-	int			version = account->data[6] >> 4;
+	int version = account->data[6] >> 4;
 
 	if ((version != 4 && version != 7) || (account->data[8] & 0xC0) != 0x80)
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -12,4 +12,4 @@ extern void identifier_new(pg_uuid_t *id, const pg_uuid_t *account);
 extern void identifier_check_account(const pg_uuid_t *account);
 extern char *identifier_text(const pg_uuid_t *id);
 
-#endif							/* BILLING_IDENTIFIER_H */
+#endif /* BILLING_IDENTIFIER_H */

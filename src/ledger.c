@@ -15,7 +15,7 @@
 #include "probe.h"
 
 static const char *const kind_names[] = {
-	[LEDGER_CONSUME] = "consume", [LEDGER_HOLD] = "hold",		[LEDGER_VOID] = "void",
+	[LEDGER_CONSUME] = "consume", [LEDGER_HOLD] = "hold",       [LEDGER_VOID] = "void",
 	[LEDGER_CAPTURE] = "capture", [LEDGER_RELEASE] = "release", [LEDGER_LAPSE] = "lapse",
 	[LEDGER_REFUND] = "refund"};
 
@@ -65,9 +65,9 @@ void
 ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int64 part_of,
 			  const pg_uuid_t *grant, int64 tokens)
 {
-	Datum		values[LEDGER_REFUND_OF] = {0};
-	bool		nulls[LEDGER_REFUND_OF] = {false};
-	bool		first = part_of == 0;
+	Datum values[LEDGER_REFUND_OF] = {0};
+	bool nulls[LEDGER_REFUND_OF] = {false};
+	bool first = part_of == 0;
 
 	set_uuid(values, nulls, LEDGER_ACCOUNT_ID, request->account);
 	set_int64(values, nulls, LEDGER_ENTRY_NO, true, entry_no);
@@ -83,7 +83,8 @@ ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int6
 	set_int64(values, nulls, LEDGER_ANSWER, first && request->key != NULL, request->answer);
 	set_int64(values, nulls, LEDGER_PART_OF, !first, part_of);
 	set_uuid(values, nulls, LEDGER_HOLD_ID, request->hold);
-	set_int64(values, nulls, LEDGER_REFUND_OF, first && request->refund_of != 0, request->refund_of);
+	set_int64(values, nulls, LEDGER_REFUND_OF, first && request->refund_of != 0,
+			  request->refund_of);
 	writer_insert(writer, values, nulls);
 }
 
@@ -94,27 +95,28 @@ ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int6
 static void
 check_visible(Probe *probe)
 {
-	bool		isnull;
-	Datum		xmin;
+	bool isnull;
+	Datum xmin;
 
 	if (!IsolationUsesXactSnapshot() ||
 		table_tuple_satisfies_snapshot(probe->table, probe->slot, GetTransactionSnapshot()))
 		return;
 	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
 	if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
-		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-						errmsg("could not serialize access due to concurrent update"),
-						errdetail("The idempotency key was used by a transaction that committed after "
-								  "this one began."),
-						errhint("Retry the transaction.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errdetail("The idempotency key was used by a transaction that committed after "
+						   "this one began."),
+				 errhint("Retry the transaction.")));
 }
 
 bool
 ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData keys[2];
-	bool		found;
+	bool found;
 
 	probe_key_uuid(&keys[0], 1, account);
 	probe_key_text(&keys[1], 2, CStringGetTextDatum(key));
@@ -127,9 +129,10 @@ ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key,
 		answer->kind = kind_from_name(probe_text(&probe, LEDGER_KIND));
 		answer->entry_no = probe_int64(&probe, LEDGER_ENTRY_NO);
 		/* rows of plain DML may carry a key and nothing else */
-		answer->asked = probe_int64(&probe, probe_is_null(&probe, LEDGER_ASKED) ? LEDGER_TOKENS
-																			   : LEDGER_ASKED);
-		answer->answer = probe_is_null(&probe, LEDGER_ANSWER) ? 0 : probe_int64(&probe, LEDGER_ANSWER);
+		answer->asked =
+			probe_int64(&probe, probe_is_null(&probe, LEDGER_ASKED) ? LEDGER_TOKENS : LEDGER_ASKED);
+		answer->answer =
+			probe_is_null(&probe, LEDGER_ANSWER) ? 0 : probe_int64(&probe, LEDGER_ANSWER);
 		answer->app = probe_text(&probe, LEDGER_APP);
 		answer->action = probe_text(&probe, LEDGER_ACTION);
 		answer->has_user = !probe_is_null(&probe, LEDGER_USER_ID);
@@ -150,10 +153,10 @@ ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key,
 void
 ledger_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
 {
-	Balances	balances;
-	Writer		writer;
-	Datum		values[CHECKPOINT_CREATED_AT];
-	bool		nulls[CHECKPOINT_CREATED_AT] = {false};
+	Balances balances;
+	Writer writer;
+	Datum values[CHECKPOINT_CREATED_AT];
+	bool nulls[CHECKPOINT_CREATED_AT] = {false};
 
 	balance_load(&balances, account, DT_NOBEGIN, snapshot);
 	values[CHECKPOINT_ACCOUNT_ID - 1] = UUIDPGetDatum(account);

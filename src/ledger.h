@@ -25,39 +25,39 @@ typedef enum LedgerKind
 /* What the rows of one request have in common. */
 typedef struct LedgerRequest
 {
-	LedgerKind	kind;
+	LedgerKind kind;
 	const pg_uuid_t *account;
 	TimestampTz occurred_at;
-	const char *app;			/* NULL: none */
-	const char *action;			/* NULL: none */
-	const pg_uuid_t *user;		/* NULL: none */
-	const char *key;			/* NULL: none */
-	int64		asked;
-	int64		answer;			/* stored where there is a key */
-	const pg_uuid_t *hold;		/* NULL: none */
-	int64		refund_of;		/* 0: none */
+	const char *app;       /* NULL: none */
+	const char *action;    /* NULL: none */
+	const pg_uuid_t *user; /* NULL: none */
+	const char *key;       /* NULL: none */
+	int64 asked;
+	int64 answer;          /* stored where there is a key */
+	const pg_uuid_t *hold; /* NULL: none */
+	int64 refund_of;       /* 0: none */
 } LedgerRequest;
 
 /* A stored first answer, found by its key. */
 typedef struct LedgerAnswer
 {
-	LedgerKind	kind;
-	int64		entry_no;
-	int64		asked;
-	int64		answer;
-	char	   *app;
-	char	   *action;
-	bool		has_user;
-	pg_uuid_t	user;
-	bool		has_hold;
-	pg_uuid_t	hold;
+	LedgerKind kind;
+	int64 entry_no;
+	int64 asked;
+	int64 answer;
+	char *app;
+	char *action;
+	bool has_user;
+	pg_uuid_t user;
+	bool has_hold;
+	pg_uuid_t hold;
 } LedgerAnswer;
 
 extern const char *ledger_kind_name(LedgerKind kind);
 extern void ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no,
 						  int64 part_of, const pg_uuid_t *grant, int64 tokens);
-extern bool ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key,
-							Snapshot snapshot);
+extern bool
+ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key, Snapshot snapshot);
 extern void ledger_checkpoint(const pg_uuid_t *account, Snapshot snapshot);
 
-#endif							/* BILLING_LEDGER_H */
+#endif /* BILLING_LEDGER_H */

@@ -20,7 +20,7 @@
 static void
 make_tag(LOCKTAG *tag, const pg_uuid_t *account, LockPurpose purpose)
 {
-	uint64		hash = hash_bytes_extended(account->data, UUID_LEN, 0);
+	uint64 hash = hash_bytes_extended(account->data, UUID_LEN, 0);
 
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, purpose);
 }
@@ -28,7 +28,7 @@ make_tag(LOCKTAG *tag, const pg_uuid_t *account, LockPurpose purpose)
 void
 lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	make_tag(&tag, account, purpose);
 	(void) LockAcquire(&tag, mode, false, false);
@@ -37,7 +37,7 @@ lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 bool
 lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
-	LOCKTAG		tag;
+	LOCKTAG tag;
 
 	make_tag(&tag, account, purpose);
 	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;

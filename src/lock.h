@@ -29,4 +29,4 @@ extern bool lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, 
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
 
-#endif							/* BILLING_LOCK_H */
+#endif /* BILLING_LOCK_H */

@@ -16,8 +16,8 @@ PermissionSet
 permission_set_from_array(Datum array)
 {
 	PermissionSet set;
-	Datum	   *values;
-	bool	   *nulls;
+	Datum *values;
+	bool *nulls;
 
 	deconstruct_array(DatumGetArrayTypeP(array), TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls,
 					  &set.count);
@@ -36,7 +36,7 @@ permission_set_from_array(Datum array)
 Datum
 permission_set_to_array(const PermissionSet *set)
 {
-	Datum	   *values = palloc(sizeof(Datum) * (set->count + 1));
+	Datum *values = palloc(sizeof(Datum) * (set->count + 1));
 
 	for (int i = 0; i < set->count; i++)
 		values[i] = CStringGetTextDatum(set->items[i]);
@@ -47,7 +47,7 @@ permission_set_to_array(const PermissionSet *set)
 void
 permission_set_add(PermissionSet *set, const char *permission)
 {
-	int			at = 0;
+	int at = 0;
 
 	while (at < set->count && strcmp(set->items[at], permission) < 0)
 		at++;
@@ -65,7 +65,7 @@ permission_set_add(PermissionSet *set, const char *permission)
 static bool
 is_app_star(const char *pattern)
 {
-	size_t		length = strlen(pattern);
+	size_t length = strlen(pattern);
 
 	return length > 2 && strcmp(pattern + length - 2, ":*") == 0;
 }
@@ -92,7 +92,7 @@ void
 permission_check_pattern(const char *pattern, bool star_allowed)
 {
 	const char *colon = strchr(pattern, ':');
-	char	   *app;
+	char *app;
 
 	if (star_allowed && strcmp(pattern, "*") == 0)
 		return;

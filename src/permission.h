@@ -7,13 +7,13 @@
 
 /* Built in and granted by every plan. */
 #define PERMISSION_MANAGE_USERS "billing:manage_users"
-#define BUILTIN_APP				"billing"
+#define BUILTIN_APP             "billing"
 
 /* Patterns: app:name, app:* or *. */
 typedef struct PermissionSet
 {
-	int			count;
-	char	  **items;
+	int count;
+	char **items;
 } PermissionSet;
 
 extern PermissionSet permission_set_from_array(Datum array);
@@ -25,4 +25,4 @@ extern bool permission_apps_cover(bool every_app, const PermissionSet *apps, con
 extern char *permission_app(const char *permission);
 extern char *permission_narrow(const char *left, const char *right);
 
-#endif							/* BILLING_PERMISSION_H */
+#endif /* BILLING_PERMISSION_H */

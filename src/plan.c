@@ -36,7 +36,7 @@ static PlanVersion *
 from_row(Probe *probe)
 {
 	PlanVersion *plan = palloc0(sizeof(PlanVersion));
-	char	   *kind = probe_text(probe, PLAN_VERSION_KIND);
+	char *kind = probe_text(probe, PLAN_VERSION_KIND);
 
 	plan->code = probe_text(probe, PLAN_VERSION_PLAN);
 	plan->version = DatumGetInt32(probe_datum(probe, PLAN_VERSION_VERSION));
@@ -53,9 +53,11 @@ from_row(Probe *probe)
 		plan->duration = palloc(sizeof(Interval));
 		*plan->duration = *DatumGetIntervalP(probe_datum(probe, PLAN_VERSION_DURATION));
 	}
-	plan->tokens = probe_is_null(probe, PLAN_VERSION_TOKENS) ? 0 : probe_int64(probe, PLAN_VERSION_TOKENS);
-	plan->user_limit =
-		probe_is_null(probe, PLAN_VERSION_USER_LIMIT) ? -1 : probe_int64(probe, PLAN_VERSION_USER_LIMIT);
+	plan->tokens =
+		probe_is_null(probe, PLAN_VERSION_TOKENS) ? 0 : probe_int64(probe, PLAN_VERSION_TOKENS);
+	plan->user_limit = probe_is_null(probe, PLAN_VERSION_USER_LIMIT)
+						   ? -1
+						   : probe_int64(probe, PLAN_VERSION_USER_LIMIT);
 	plan->permissions = permission_set_from_array(probe_datum(probe, PLAN_VERSION_PERMISSIONS));
 	plan->app = probe_text(probe, PLAN_VERSION_APP);
 	plan->covers_every_app = probe_is_null(probe, PLAN_VERSION_APPS);
@@ -67,7 +69,7 @@ from_row(Probe *probe)
 static PlanVersion *
 read_version(ScanKey keys, int nkeys, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	PlanVersion *plan = NULL;
 
 	probe_begin(&probe, INDEX_PLAN_VERSION_PKEY, snapshot, keys, nkeys);
@@ -102,9 +104,9 @@ plan_version_newest(const char *code, Snapshot snapshot)
 static bool
 is_retired(const char *code, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	bool		retired;
+	bool retired;
 
 	probe_key_text(&key, 1, CStringGetTextDatum(code));
 	probe_begin(&probe, INDEX_PLAN_PKEY, snapshot, &key, 1);
@@ -117,18 +119,18 @@ is_retired(const char *code, Snapshot snapshot)
 PlanVersion *
 plan_version_on_sale(const char *code)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	PlanVersion *plan = plan_version_newest(code, snapshot);
-	bool		retired = plan != NULL && is_retired(code, snapshot);
+	bool retired = plan != NULL && is_retired(code, snapshot);
 
 	UnregisterSnapshot(snapshot);
 	if (plan == NULL)
 		plan_raise_not_found(code);
 	if (retired)
-		ereport(ERROR, (errcode(ERRCODE_BILLING_PLAN_NOT_FOUND),
-						errmsg("plan \"%s\" is retired", code),
-						errdetail("It is no longer sold; who holds it keeps it to its end."),
-						errhint("Choose a plan of the view billing.plan_catalogue.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_PLAN_NOT_FOUND), errmsg("plan \"%s\" is retired", code),
+				 errdetail("It is no longer sold; who holds it keeps it to its end."),
+				 errhint("Choose a plan of the view billing.plan_catalogue.")));
 	return plan;
 }
 
@@ -136,9 +138,9 @@ plan_version_on_sale(const char *code)
 PlanVersion *
 plan_free(Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	char	   *code = NULL;
+	char *code = NULL;
 
 	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_BOOLEQ, BoolGetDatum(true));
 	probe_begin(&probe, INDEX_PLAN_FREE, snapshot, &key, 1);
@@ -162,7 +164,7 @@ plan_covers(const PlanVersion *plan, const char *app)
 bool
 plan_grants(const PlanVersion *plan, const char *permission)
 {
-	char	   *app;
+	char *app;
 
 	if (strcmp(permission, PERMISSION_MANAGE_USERS) == 0)
 		return true;
@@ -176,22 +178,24 @@ plan_grants(const PlanVersion *plan, const char *permission)
 void
 app_require(const char *code, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	bool		found;
+	bool found;
 
 	probe_key_text(&key, 1, CStringGetTextDatum(code));
 	probe_begin(&probe, INDEX_APP_PKEY, snapshot, &key, 1);
 	found = probe_next(&probe);
 	probe_end(&probe);
 	if (!found)
-		ereport(ERROR, (errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("app \"%s\" does not exist", code),
-						errhint("Create it with billing.create_app, or check its spelling.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("app \"%s\" does not exist", code),
+				 errhint("Create it with billing.create_app, or check its spelling.")));
 }
 
 void
 plan_raise_not_found(const char *code)
 {
-	ereport(ERROR, (errcode(ERRCODE_BILLING_PLAN_NOT_FOUND), errmsg("plan \"%s\" does not exist", code),
-					errhint("Choose a plan of the view billing.plan_catalogue.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_PLAN_NOT_FOUND), errmsg("plan \"%s\" does not exist", code),
+			 errhint("Choose a plan of the view billing.plan_catalogue.")));
 }

@@ -20,18 +20,18 @@ typedef enum PlanKind
 
 typedef struct PlanVersion
 {
-	char	   *code;
-	int32		version;
-	PlanKind	kind;
-	char	   *name;			/* NULL: none */
-	Amount	   *price;			/* NULL: not for sale by order */
-	Interval   *duration;		/* NULL: without end */
-	int64		tokens;			/* 0: none */
-	int64		user_limit;		/* -1: none said */
+	char *code;
+	int32 version;
+	PlanKind kind;
+	char *name;         /* NULL: none */
+	Amount *price;      /* NULL: not for sale by order */
+	Interval *duration; /* NULL: without end */
+	int64 tokens;       /* 0: none */
+	int64 user_limit;   /* -1: none said */
 	PermissionSet permissions;
-	char	   *app;			/* NULL: none in particular */
-	bool		covers_every_app;
-	PermissionSet apps;			/* the apps it covers, unless every */
+	char *app; /* NULL: none in particular */
+	bool covers_every_app;
+	PermissionSet apps; /* the apps it covers, unless every */
 } PlanVersion;
 
 extern const char *plan_kind_name(PlanKind kind);
@@ -45,4 +45,4 @@ extern bool plan_grants(const PlanVersion *plan, const char *permission);
 extern void app_require(const char *code, Snapshot snapshot);
 extern void plan_raise_not_found(const char *code) pg_attribute_noreturn();
 
-#endif							/* BILLING_PLAN_H */
+#endif /* BILLING_PLAN_H */

@@ -67,7 +67,7 @@ probe_key_int32(ScanKey key, AttrNumber column, int32 value)
 void
 probe_key_int64(ScanKey key, AttrNumber column, StrategyNumber strategy, int64 value)
 {
-	RegProcedure proc = strategy == BTEqualStrategyNumber	  ? F_INT8EQ
+	RegProcedure proc = strategy == BTEqualStrategyNumber     ? F_INT8EQ
 						: strategy == BTGreaterStrategyNumber ? F_INT8GT
 															  : F_INT8LE;
 

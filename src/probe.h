@@ -8,7 +8,8 @@
 #ifndef BILLING_PROBE_H
 #define BILLING_PROBE_H
 
-#include "access/relscan.h"
+#include "access/genam.h"
+#include "access/sdir.h"
 #include "access/skey.h"
 #include "executor/tuptable.h"
 #include "utils/snapshot.h"
@@ -18,8 +19,8 @@
 
 typedef struct Probe
 {
-	Relation	table;
-	Relation	index;
+	Relation table;
+	Relation index;
 	IndexScanDesc scan;
 	TupleTableSlot *slot;
 	ScanDirection direction;
@@ -33,8 +34,8 @@ extern void probe_key_uuid(ScanKey key, AttrNumber column, const pg_uuid_t *valu
 extern void probe_key_text(ScanKey key, AttrNumber column, Datum value);
 extern void probe_key_int32(ScanKey key, AttrNumber column, int32 value);
 extern void probe_key_int64(ScanKey key, AttrNumber column, StrategyNumber strategy, int64 value);
-extern void probe_key_time(ScanKey key, AttrNumber column, StrategyNumber strategy,
-						   TimestampTz value);
+extern void
+probe_key_time(ScanKey key, AttrNumber column, StrategyNumber strategy, TimestampTz value);
 
 extern bool probe_is_null(Probe *probe, int column);
 extern Datum probe_datum(Probe *probe, int column);
@@ -44,4 +45,4 @@ extern pg_uuid_t probe_uuid(Probe *probe, int column);
 extern TimestampTz probe_time(Probe *probe, int column);
 extern char *probe_text(Probe *probe, int column);
 
-#endif							/* BILLING_PROBE_H */
+#endif /* BILLING_PROBE_H */

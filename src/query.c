@@ -15,14 +15,15 @@
 #include "tables.h"
 
 static void
-prepare(Query *query)
+prepare(SqlQuery *query)
 {
-	Oid			argtypes[QUERY_MAX_ARGS];
-	SPIPlanPtr	plan;
+	Oid argtypes[QUERY_MAX_ARGS];
+	SPIPlanPtr plan;
 
 	Assert(query->nargs <= QUERY_MAX_ARGS);
 	for (int i = 0; i < query->nargs; i++)
-		argtypes[i] = query->argtypes[i] == AMOUNT_ARGUMENT ? tables_amount_type() : query->argtypes[i];
+		argtypes[i] =
+			query->argtypes[i] == AMOUNT_ARGUMENT ? tables_amount_type() : query->argtypes[i];
 	plan = SPI_prepare(query->sql, query->nargs, argtypes);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
@@ -38,11 +39,11 @@ prepare(Query *query)
  * Runs the statement with args[0 .. nargs - 1]; returns the number of rows.
  */
 uint64
-query_execute(Query *query, const NullableDatum *args)
+query_execute(SqlQuery *query, const NullableDatum *args)
 {
-	Datum		values[QUERY_MAX_ARGS];
-	char		nulls[QUERY_MAX_ARGS];
-	int			result;
+	Datum values[QUERY_MAX_ARGS];
+	char nulls[QUERY_MAX_ARGS];
+	int result;
 
 	if (query->plan == NULL || query->amount_type != tables_amount_type())
 		prepare(query);
@@ -68,8 +69,8 @@ fetch(uint64 row, int column, bool *isnull)
 static Datum
 fetch_not_null(uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = fetch(row, column, &isnull);
+	bool isnull;
+	Datum value = fetch(row, column, &isnull);
 
 	if (isnull)
 		elog(ERROR, "unexpected null in column %d of a query's result", column);
@@ -79,7 +80,7 @@ fetch_not_null(uint64 row, int column)
 bool
 query_is_null(uint64 row, int column)
 {
-	bool		isnull;
+	bool isnull;
 
 	(void) fetch(row, column, &isnull);
 	return isnull;
@@ -88,11 +89,11 @@ query_is_null(uint64 row, int column)
 Datum
 query_datum(uint64 row, int column)
 {
-	Datum		value = fetch_not_null(row, column);
-	Oid			type = SPI_gettypeid(SPI_tuptable->tupdesc, column);
+	Datum value = fetch_not_null(row, column);
+	Oid type = SPI_gettypeid(SPI_tuptable->tupdesc, column);
 	MemoryContext old = MemoryContextSwitchTo(call_memory());
-	int16		typlen;
-	bool		typbyval;
+	int16 typlen;
+	bool typbyval;
 
 	get_typlenbyval(type, &typlen, &typbyval);
 	value = datumCopy(value, typbyval, typlen);
@@ -133,10 +134,10 @@ query_uuid(uint64 row, int column)
 char *
 query_text(uint64 row, int column)
 {
-	bool		isnull;
-	Datum		value = fetch(row, column, &isnull);
+	bool isnull;
+	Datum value = fetch(row, column, &isnull);
 	MemoryContext old;
-	char	   *text;
+	char *text;
 
 	if (isnull)
 		return NULL;

@@ -18,16 +18,16 @@
 /* Stands for billing.amount in argtypes: its OID is not known before run time. */
 #define AMOUNT_ARGUMENT InvalidOid
 
-typedef struct Query
+typedef struct SqlQuery
 {
 	const char *sql;
-	int			nargs;
-	Oid			argtypes[QUERY_MAX_ARGS];
-	SPIPlanPtr	plan;
-	Oid			amount_type;	/* the plan was made with; it changes when the extension is recreated */
-} Query;
+	int nargs;
+	Oid argtypes[QUERY_MAX_ARGS];
+	SPIPlanPtr plan;
+	Oid amount_type; /* the plan was made with; it changes when the extension is recreated */
+} SqlQuery;
 
-extern uint64 query_execute(Query *query, const NullableDatum *args);
+extern uint64 query_execute(SqlQuery *query, const NullableDatum *args);
 
 /* Of row number row of the last query; pass-by-reference results are copied to the caller's memory. */
 extern bool query_is_null(uint64 row, int column);
@@ -48,4 +48,4 @@ extern NullableDatum arg_int32(int32 value);
 extern NullableDatum arg_bool(bool value);
 extern NullableDatum arg_time(TimestampTz value);
 
-#endif							/* BILLING_QUERY_H */
+#endif /* BILLING_QUERY_H */

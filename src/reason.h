@@ -25,6 +25,6 @@ typedef enum Reason
 extern const char *reason_name(Reason reason);
 extern const char *reason_error(Reason reason);
 extern const char *reason_message(Reason reason);
-extern int	reason_sqlstate(Reason reason);
+extern int reason_sqlstate(Reason reason);
 
-#endif							/* BILLING_REASON_H */
+#endif /* BILLING_REASON_H */

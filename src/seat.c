@@ -15,7 +15,7 @@
 int64
 seat_limit(Holdings *holdings)
 {
-	int64		largest = -1;
+	int64 largest = -1;
 	PlanVersion *free_plan;
 
 	for (int i = 0; i < holdings->count; i++)
@@ -46,9 +46,9 @@ occupies_seat(Probe *probe)
 int64
 seat_count(const pg_uuid_t *account, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	int64		count = 0;
+	int64 count = 0;
 
 	probe_key_uuid(&key, 1, account);
 	probe_begin(&probe, INDEX_USER_PKEY, snapshot, &key, 1);
@@ -62,10 +62,10 @@ seat_count(const pg_uuid_t *account, Snapshot snapshot)
 static bool
 precedes(Probe *probe, const AccountUser *user)
 {
-	bool		admin = strcmp(probe_text(probe, USER_ROLE), "admin") == 0;
-	bool		user_admin = strcmp(user->role, "admin") == 0;
+	bool admin = strcmp(probe_text(probe, USER_ROLE), "admin") == 0;
+	bool user_admin = strcmp(user->role, "admin") == 0;
 	TimestampTz added_at = probe_time(probe, USER_ADDED_AT);
-	pg_uuid_t	id = probe_uuid(probe, USER_USER_ID);
+	pg_uuid_t id = probe_uuid(probe, USER_USER_ID);
 
 	if (admin != user_admin)
 		return admin;
@@ -77,9 +77,9 @@ precedes(Probe *probe, const AccountUser *user)
 static int64
 users_before(const AccountUser *user, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	int64		count = 0;
+	int64 count = 0;
 
 	probe_key_uuid(&key, 1, &user->account_id);
 	probe_begin(&probe, INDEX_USER_PKEY, snapshot, &key, 1);
@@ -93,7 +93,7 @@ users_before(const AccountUser *user, Snapshot snapshot)
 Reason
 user_denial(const AccountUser *user, Holdings *holdings)
 {
-	int64		limit;
+	int64 limit;
 
 	if (user->removed)
 		return REASON_USER_NOT_FOUND;

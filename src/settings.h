@@ -5,8 +5,8 @@
 #ifndef BILLING_SETTINGS_H
 #define BILLING_SETTINGS_H
 
-extern int	settings_checkpoint_entries;
+extern int settings_checkpoint_entries;
 
 extern void settings_define(void);
 
-#endif							/* BILLING_SETTINGS_H */
+#endif /* BILLING_SETTINGS_H */

@@ -49,10 +49,10 @@ static bool
 same_payload(const SpendRequest *request, const LedgerAnswer *stored)
 {
 	return stored->kind == (request->hold == NULL ? LEDGER_CONSUME : LEDGER_HOLD) &&
-		stored->asked == request->tokens && same_text(stored->app, request->app) &&
-		same_text(stored->action, request->action) &&
-		stored->has_user == (request->user != NULL) &&
-		(request->user == NULL || memcmp(stored->user.data, request->user->data, UUID_LEN) == 0);
+		   stored->asked == request->tokens && same_text(stored->app, request->app) &&
+		   same_text(stored->action, request->action) &&
+		   stored->has_user == (request->user != NULL) &&
+		   (request->user == NULL || memcmp(stored->user.data, request->user->data, UUID_LEN) == 0);
 }
 
 /* Keys never expire: the stored first answer stands whatever became of the account since. */
@@ -124,17 +124,17 @@ write_entries(const SpendRequest *request, const SpendAnswer *answer, const Bala
 							.asked = request->tokens,
 							.answer = answer->remaining,
 							.hold = request->hold};
-	TokenScope	scope = {.app = request->app};
-	int64		first = balances->last_entry_no + 1;
-	int64		entry_no = first;
-	int64		wanted = request->tokens;
-	Writer		writer;
+	TokenScope scope = {.app = request->app};
+	int64 first = balances->last_entry_no + 1;
+	int64 entry_no = first;
+	int64 wanted = request->tokens;
+	Writer writer;
 
 	writer_begin(&writer, TABLE_LEDGER);
 	for (int i = 0; i < balances->count && wanted > 0; i++)
 	{
 		const GrantBalance *grant = &balances->grants[i];
-		int64		taken = Min(wanted, balance_available(grant));
+		int64 taken = Min(wanted, balance_available(grant));
 
 		if (taken <= 0 || !balance_usable(grant, now) || !balance_in_scope(grant, scope))
 			continue;
@@ -150,19 +150,19 @@ write_entries(const SpendRequest *request, const SpendAnswer *answer, const Bala
 static void
 decide(const SpendRequest *request, SpendAnswer *answer, Holdings *holdings)
 {
-	TokenScope	scope = {.app = request->app};
+	TokenScope scope = {.app = request->app};
 	const Balances *balances = holding_balances(holdings);
-	int64		remaining = balance_remaining(balances, scope, holdings->now);
+	int64 remaining = balance_remaining(balances, scope, holdings->now);
 
 	answer->reason = user_reason(request, holdings);
 	if (answer->reason == REASON_ALLOWED && remaining < request->tokens)
 		answer->reason = shortage_reason(holdings, scope, remaining);
 	answer->granted = answer->reason == REASON_ALLOWED;
 	answer->remaining = answer->granted ? remaining - request->tokens : remaining;
-	answer->hold = request->hold == NULL ? (pg_uuid_t) {{0}} : *request->hold;
+	answer->hold = request->hold == NULL ? (pg_uuid_t){{0}} : *request->hold;
 	if (!answer->granted)
 		answer->remaining_elsewhere =
-			balance_remaining(balances, (TokenScope) {.every_app = true}, holdings->now) - remaining;
+			balance_remaining(balances, (TokenScope){.every_app = true}, holdings->now) - remaining;
 }
 
 /*
@@ -172,9 +172,9 @@ decide(const SpendRequest *request, SpendAnswer *answer, Holdings *holdings)
 void
 spend_locked(const SpendRequest *request, SpendAnswer *answer)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Account		account;
-	Holdings	holdings;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Account account;
+	Holdings holdings;
 
 	memset(answer, 0, sizeof(*answer));
 	if (!account_read(&account, request->account, snapshot))
@@ -201,9 +201,10 @@ spend_locked(const SpendRequest *request, SpendAnswer *answer)
 void
 spend_raise(const SpendRequest *request, const SpendAnswer *answer)
 {
-	bool		shortage = answer->reason == REASON_TOKENS_EXHAUSTED ||
-		answer->reason == REASON_PACKAGE_EXPIRED || answer->reason == REASON_NO_ACTIVE_PLAN;
-	bool		other_apps = shortage && answer->remaining_elsewhere > 0;
+	bool shortage = answer->reason == REASON_TOKENS_EXHAUSTED ||
+					answer->reason == REASON_PACKAGE_EXPIRED ||
+					answer->reason == REASON_NO_ACTIVE_PLAN;
+	bool other_apps = shortage && answer->remaining_elsewhere > 0;
 
 	ereport(ERROR,
 			(errcode(reason_sqlstate(answer->reason)), errmsg("%s", reason_error(answer->reason)),

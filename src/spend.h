@@ -12,28 +12,28 @@
 typedef struct SpendRequest
 {
 	const pg_uuid_t *account;
-	int64		tokens;
-	const char *app;			/* NULL: grants of no app only */
-	const char *key;			/* NULL: not idempotent */
-	const char *action;			/* NULL: none */
-	const pg_uuid_t *user;		/* NULL: none */
-	const pg_uuid_t *hold;		/* the hold to make; NULL: consume */
+	int64 tokens;
+	const char *app;       /* NULL: grants of no app only */
+	const char *key;       /* NULL: not idempotent */
+	const char *action;    /* NULL: none */
+	const pg_uuid_t *user; /* NULL: none */
+	const pg_uuid_t *hold; /* the hold to make; NULL: consume */
 } SpendRequest;
 
 typedef struct SpendAnswer
 {
-	bool		granted;
-	bool		replayed;
-	Reason		reason;
-	int64		remaining;		/* for the same app, afterwards */
-	int64		remaining_elsewhere;	/* in grants of other apps; only on a denial */
-	pg_uuid_t	hold;			/* made, now or by the first request with the key */
+	bool granted;
+	bool replayed;
+	Reason reason;
+	int64 remaining;           /* for the same app, afterwards */
+	int64 remaining_elsewhere; /* in grants of other apps; only on a denial */
+	pg_uuid_t hold;            /* made, now or by the first request with the key */
 } SpendAnswer;
 
 extern void spend_prevent(const char *function);
 extern void spend_lock(const pg_uuid_t *account);
 extern void spend_locked(const SpendRequest *request, SpendAnswer *answer);
-extern void spend_raise(const SpendRequest *request, const SpendAnswer *answer)
-	pg_attribute_noreturn();
+extern void
+spend_raise(const SpendRequest *request, const SpendAnswer *answer) pg_attribute_noreturn();
 
-#endif							/* BILLING_SPEND_H */
+#endif /* BILLING_SPEND_H */

@@ -25,67 +25,76 @@
 
 PG_FUNCTION_INFO_V1(billing_subscribe);
 
-#define SUBSCRIPTION_COLUMNS                                                                      \
-	"s.account_id, s.subscription_id, s.plan, s.kind, s.effective_at, s.expires_at, s.anchor, "     \
-	"s.anchor_duration, s.anchor_periods, s.canceled_at IS NOT NULL, s.ended_at IS NOT NULL, "      \
-	"(SELECT max(p.period_no) FROM billing.subscription_period p WHERE p.account_id = s.account_id " \
+#define SUBSCRIPTION_COLUMNS                                                                       \
+	"s.account_id, s.subscription_id, s.plan, s.kind, s.effective_at, s.expires_at, s.anchor, "    \
+	"s.anchor_duration, s.anchor_periods, s.canceled_at IS NOT NULL, s.ended_at IS NOT NULL, "     \
+	"(SELECT max(p.period_no) FROM billing.subscription_period p WHERE p.account_id = "            \
+	"s.account_id "                                                                                \
 	"AND p.subscription_id = s.subscription_id)"
 
-static Query select_subscription = {
-	"SELECT " SUBSCRIPTION_COLUMNS " FROM billing.subscription s WHERE s.subscription_id = $1",
-	1,
-	{UUIDOID}};
+static SqlQuery select_subscription = {
+	.sql =
+		"SELECT " SUBSCRIPTION_COLUMNS " FROM billing.subscription s WHERE s.subscription_id = $1",
+	.nargs = 1,
+	.argtypes = {UUIDOID}};
 
-static Query select_held = {"SELECT " SUBSCRIPTION_COLUMNS " FROM billing.subscription s "
-							"WHERE s.account_id = $1 AND s.plan = $2 AND s.expires_at > $3 AND NOT s.void "
-							"ORDER BY s.expires_at DESC LIMIT 1",
-							3,
-							{UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+static SqlQuery select_held = {
+	.sql = "SELECT " SUBSCRIPTION_COLUMNS " FROM billing.subscription s "
+		   "WHERE s.account_id = $1 AND s.plan = $2 AND s.expires_at > $3 AND NOT s.void "
+		   "ORDER BY s.expires_at DESC LIMIT 1",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 
-static Query insert_subscription = {
-	"INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, "
-	"expires_at, anchor, anchor_duration, anchor_periods, created_at) "
-	"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-	10,
-	{UUIDOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID,
-	 INT8OID, TIMESTAMPTZOID}};
+static SqlQuery insert_subscription = {
+	.sql =
+		"INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, "
+		"expires_at, anchor, anchor_duration, anchor_periods, created_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+	.nargs = 10,
+	.argtypes = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
+				 INTERVALOID, INT8OID, TIMESTAMPTZOID}};
 
-static Query extend_subscription = {
-	"UPDATE billing.subscription SET expires_at = $3, anchor = $4, anchor_duration = $5, "
-	"anchor_periods = $6, canceled_at = NULL WHERE account_id = $1 AND subscription_id = $2",
-	6,
-	{UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INT8OID}};
+static SqlQuery extend_subscription = {
+	.sql = "UPDATE billing.subscription SET expires_at = $3, anchor = $4, anchor_duration = $5, "
+		   "anchor_periods = $6, canceled_at = NULL WHERE account_id = $1 AND subscription_id = $2",
+	.nargs = 6,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INT8OID}};
 
 /* A plan without end is renewed where it stands: the period so far ends, the next one begins. */
-static Query close_open_period = {
-	"UPDATE billing.subscription_period SET expires_at = greatest($3, effective_at + interval '1 "
-	"microsecond') WHERE account_id = $1 AND subscription_id = $2 AND expires_at = 'infinity' "
-	"RETURNING expires_at",
-	3,
-	{UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+static SqlQuery close_open_period = {
+	.sql =
+		"UPDATE billing.subscription_period SET expires_at = greatest($3, effective_at + interval "
+		"'1 "
+		"microsecond') WHERE account_id = $1 AND subscription_id = $2 AND expires_at = 'infinity' "
+		"RETURNING expires_at",
+	.nargs = 3,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 
-static Query insert_period = {
-	"INSERT INTO billing.subscription_period (account_id, subscription_id, period_no, plan, version, "
-	"kind, apps, effective_at, expires_at, price, paid, order_id, grant_id, idempotency_key, "
-	"created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
-	15,
-	{UUIDOID, UUIDOID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID,
-	 TIMESTAMPTZOID, AMOUNT_ARGUMENT, AMOUNT_ARGUMENT, UUIDOID, UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+static SqlQuery insert_period = {
+	.sql =
+		"INSERT INTO billing.subscription_period (account_id, subscription_id, period_no, plan, "
+		"version, "
+		"kind, apps, effective_at, expires_at, price, paid, order_id, grant_id, idempotency_key, "
+		"created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+	.nargs = 15,
+	.argtypes = {UUIDOID, UUIDOID, INT4OID, TEXTOID, INT4OID, TEXTOID, TEXTARRAYOID, TIMESTAMPTZOID,
+				 TIMESTAMPTZOID, AMOUNT_ARGUMENT, AMOUNT_ARGUMENT, UUIDOID, UUIDOID, TEXTOID,
+				 TIMESTAMPTZOID}};
 
 /* NULL counts as "not asked for": it matches whatever the first call led to. */
-static Query select_key = {
-	"SELECT p.subscription_id, p.plan = $3 AND ($4 IS NULL OR p.effective_at = $4) "
-	"AND ($5 IS NULL OR p.expires_at = $5) AND ($6 IS NULL OR g.tokens = $6) "
-	"FROM billing.subscription_period p LEFT JOIN billing.token_grant g "
-	"ON g.account_id = p.account_id AND g.grant_id = p.grant_id "
-	"WHERE p.account_id = $1 AND p.idempotency_key = $2",
-	6,
-	{UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}};
+static SqlQuery select_key = {
+	.sql = "SELECT p.subscription_id, p.plan = $3 AND ($4 IS NULL OR p.effective_at = $4) "
+		   "AND ($5 IS NULL OR p.expires_at = $5) AND ($6 IS NULL OR g.tokens = $6) "
+		   "FROM billing.subscription_period p LEFT JOIN billing.token_grant g "
+		   "ON g.account_id = p.account_id AND g.grant_id = p.grant_id "
+		   "WHERE p.account_id = $1 AND p.idempotency_key = $2",
+	.nargs = 6,
+	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INT8OID}};
 
 static void
 from_row(Subscription *subscription)
 {
-	char	   *kind = query_text(0, 4);
+	char *kind = query_text(0, 4);
 
 	subscription->account_id = query_uuid(0, 1);
 	subscription->subscription_id = query_uuid(0, 2);
@@ -107,7 +116,7 @@ from_row(Subscription *subscription)
 bool
 subscription_read(Subscription *subscription, const pg_uuid_t *subscription_id)
 {
-	if (query_execute(&select_subscription, (NullableDatum[]) {arg_uuid(subscription_id)}) == 0)
+	if (query_execute(&select_subscription, (NullableDatum[]){arg_uuid(subscription_id)}) == 0)
 		return false;
 	from_row(subscription);
 	return true;
@@ -119,7 +128,7 @@ subscription_held(Subscription *subscription, const pg_uuid_t *account, const ch
 				  TimestampTz now)
 {
 	if (query_execute(&select_held,
-					  (NullableDatum[]) {arg_uuid(account), arg_text(plan), arg_time(now)}) == 0)
+					  (NullableDatum[]){arg_uuid(account), arg_text(plan), arg_time(now)}) == 0)
 		return false;
 	from_row(subscription);
 	return true;
@@ -131,8 +140,8 @@ typedef struct Calendar
 	TimestampTz effective_at;
 	TimestampTz expires_at;
 	TimestampTz anchor;
-	const Interval *anchor_duration;	/* NULL: the next period gets a new anchor */
-	int64		anchor_periods;
+	const Interval *anchor_duration; /* NULL: the next period gets a new anchor */
+	int64 anchor_periods;
 } Calendar;
 
 static bool
@@ -159,7 +168,7 @@ next_period(const Account *account, TimestampTz now, const Subscription *held,
 			const PeriodTerms *terms)
 {
 	const Interval *duration = terms->plan->duration;
-	Calendar	next = {.anchor_duration = NULL, .anchor_periods = 0};
+	Calendar next = {.anchor_duration = NULL, .anchor_periods = 0};
 
 	if (terms->has_effective_at)
 		next.effective_at = terms->effective_at;
@@ -198,7 +207,7 @@ subscription_expected_time(const Account *account, TimestampTz now, const Subscr
 						   const PeriodTerms *terms, TimestampTz *effective_at,
 						   TimestampTz *expires_at)
 {
-	Calendar	next = next_period(account, now, held, terms);
+	Calendar next = next_period(account, now, held, terms);
 
 	*effective_at = next.effective_at;
 	*expires_at = next.expires_at;
@@ -208,15 +217,15 @@ static bool
 grant_of_period(pg_uuid_t *grant_id, const Account *account, const pg_uuid_t *subscription_id,
 				TimestampTz now, const PeriodTerms *terms, const Calendar *period, bool renewal)
 {
-	GrantTerms	grant = {.account = &account->id,
-						 .tokens = terms->tokens > 0 ? terms->tokens : terms->plan->tokens,
-						 .priority = GRANT_DEFAULT_PRIORITY,
-						 .app = terms->plan->app,
-						 .reason = renewal ? "renewal" : "purchase",
-						 .subscription_id = subscription_id,
-						 .granted_at = now,
-						 .effective_at = period->effective_at,
-						 .expires_at = period->expires_at};
+	GrantTerms grant = {.account = &account->id,
+						.tokens = terms->tokens > 0 ? terms->tokens : terms->plan->tokens,
+						.priority = GRANT_DEFAULT_PRIORITY,
+						.app = terms->plan->app,
+						.reason = renewal ? "renewal" : "purchase",
+						.subscription_id = subscription_id,
+						.granted_at = now,
+						.effective_at = period->effective_at,
+						.expires_at = period->expires_at};
 
 	if (grant.tokens == 0)
 		return false;
@@ -232,13 +241,13 @@ add_period(const pg_uuid_t *subscription_id, int32 period_no, const Account *acc
 		   TimestampTz now, const PeriodTerms *terms, const Calendar *period)
 {
 	const PlanVersion *plan = terms->plan;
-	pg_uuid_t	grant_id;
-	bool		has_grant =
+	pg_uuid_t grant_id;
+	bool has_grant =
 		grant_of_period(&grant_id, account, subscription_id, now, terms, period, period_no > 1);
 
 	query_execute(
 		&insert_period,
-		(NullableDatum[]) {
+		(NullableDatum[]){
 			arg_uuid(&account->id), arg_uuid(subscription_id), arg_int32(period_no),
 			arg_text(plan->code), arg_int32(plan->version), arg_text(plan_kind_name(plan->kind)),
 			plan->covers_every_app ? arg_null() : arg_datum(permission_set_to_array(&plan->apps)),
@@ -270,12 +279,12 @@ void
 subscription_begin(pg_uuid_t *subscription_id, const Account *account, TimestampTz now,
 				   const PeriodTerms *terms)
 {
-	Calendar	period = next_period(account, now, NULL, terms);
+	Calendar period = next_period(account, now, NULL, terms);
 
 	identifier_new(subscription_id, &account->id);
 	query_execute(
 		&insert_subscription,
-		(NullableDatum[]) {
+		(NullableDatum[]){
 			arg_uuid(&account->id), arg_uuid(subscription_id), arg_text(terms->plan->code),
 			arg_text(plan_kind_name(terms->plan->kind)), arg_time(period.effective_at),
 			arg_time(period.expires_at), arg_time(period.anchor),
@@ -292,8 +301,9 @@ make_room_in_open_period(const Subscription *subscription, TimestampTz now, Cale
 	if (!TIMESTAMP_IS_NOEND(subscription->expires_at))
 		return;
 	if (query_execute(&close_open_period,
-					  (NullableDatum[]) {arg_uuid(&subscription->account_id),
-										 arg_uuid(&subscription->subscription_id), arg_time(now)}) > 0)
+					  (NullableDatum[]){arg_uuid(&subscription->account_id),
+										arg_uuid(&subscription->subscription_id), arg_time(now)}) >
+		0)
 		period->effective_at = query_time(0, 1);
 }
 
@@ -302,21 +312,22 @@ void
 subscription_renew(Subscription *subscription, const Account *account, TimestampTz now,
 				   const PeriodTerms *terms)
 {
-	Calendar	period = next_period(account, now, subscription, terms);
+	Calendar period = next_period(account, now, subscription, terms);
 
 	make_room_in_open_period(subscription, now, &period);
 	subscription->expires_at = Max(subscription->expires_at, period.expires_at);
 	subscription->periods++;
-	query_execute(
-		&extend_subscription,
-		(NullableDatum[]) {
-			arg_uuid(&account->id), arg_uuid(&subscription->subscription_id),
-			arg_time(subscription->expires_at), arg_time(period.anchor),
-			period.anchor_duration == NULL ? arg_null()
-										   : arg_datum(IntervalPGetDatum(period.anchor_duration)),
-			arg_int64(period.anchor_periods)});
+	query_execute(&extend_subscription,
+				  (NullableDatum[]){arg_uuid(&account->id),
+									arg_uuid(&subscription->subscription_id),
+									arg_time(subscription->expires_at), arg_time(period.anchor),
+									period.anchor_duration == NULL
+										? arg_null()
+										: arg_datum(IntervalPGetDatum(period.anchor_duration)),
+									arg_int64(period.anchor_periods)});
 	add_period(&subscription->subscription_id, subscription->periods, account, now, terms, &period);
-	write_event("subscription_renewed", &subscription->subscription_id, account, now, terms, &period);
+	write_event("subscription_renewed", &subscription->subscription_id, account, now, terms,
+				&period);
 }
 
 static bool
@@ -325,16 +336,17 @@ replay_subscribe(pg_uuid_t *subscription_id, const pg_uuid_t *account, const cha
 {
 	if (key == NULL ||
 		query_execute(&select_key,
-					  (NullableDatum[]) {arg_uuid(account), arg_text(key), arg_text(plan),
-										 fcinfo->args[2], fcinfo->args[3], fcinfo->args[4]}) == 0)
+					  (NullableDatum[]){arg_uuid(account), arg_text(key), arg_text(plan),
+										fcinfo->args[2], fcinfo->args[3], fcinfo->args[4]}) == 0)
 		return false;
 	*subscription_id = query_uuid(0, 1);
 	if (query_is_null(0, 2) || !query_bool(0, 2))
-		ereport(ERROR, (errcode(ERRCODE_BILLING_IDEMPOTENCY_CONFLICT),
-						errmsg("idempotency key was used for another request"),
-						errdetail("It led to subscription %s with another plan, time or number of tokens.",
-								  identifier_text(subscription_id)),
-						errhint("Use a new key for a new request.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_IDEMPOTENCY_CONFLICT),
+				 errmsg("idempotency key was used for another request"),
+				 errdetail("It led to subscription %s with another plan, time or number of tokens.",
+						   identifier_text(subscription_id)),
+				 errhint("Use a new key for a new request.")));
 	return true;
 }
 
@@ -362,10 +374,11 @@ bought_plan(const char *code)
 	const PlanVersion *plan = plan_version_on_sale(code);
 
 	if (plan->kind == PLAN_FREE)
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("plan \"%s\" is a free plan and cannot be subscribed to", code),
-						errdetail("The free plan is in force by itself whenever nothing bought is."),
-						errhint("Choose a subscription or token plan.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("plan \"%s\" is a free plan and cannot be subscribed to", code),
+				 errdetail("The free plan is in force by itself whenever nothing bought is."),
+				 errhint("Choose a subscription or token plan.")));
 	return plan;
 }
 
@@ -384,12 +397,12 @@ bought_plan(const char *code)
 Datum
 billing_subscribe(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *account_id = argument_uuid(fcinfo, 0, "account_id");
-	char	   *code = argument_code(fcinfo, 1, "plan");
+	char *code = argument_code(fcinfo, 1, "plan");
 	PeriodTerms terms = terms_from_arguments(fcinfo);
-	pg_uuid_t  *result = palloc(sizeof(pg_uuid_t));
-	Account		account;
+	pg_uuid_t *result = palloc(sizeof(pg_uuid_t));
+	Account account;
 	Subscription held;
 	TimestampTz now;
 

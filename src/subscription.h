@@ -13,31 +13,31 @@
 typedef struct PeriodTerms
 {
 	const PlanVersion *plan;
-	TimestampTz effective_at;	/* 0 of has_effective_at: now, or the current end */
-	bool		has_effective_at;
-	TimestampTz expires_at;		/* only with has_expires_at: instead of the plan's duration */
-	bool		has_expires_at;
-	int64		tokens;			/* 0: the plan's */
-	const Amount *paid;			/* NULL: given without an order */
-	const pg_uuid_t *order_id;	/* NULL: given without an order */
-	const char *key;			/* NULL: none */
+	TimestampTz effective_at; /* 0 of has_effective_at: now, or the current end */
+	bool has_effective_at;
+	TimestampTz expires_at; /* only with has_expires_at: instead of the plan's duration */
+	bool has_expires_at;
+	int64 tokens;              /* 0: the plan's */
+	const Amount *paid;        /* NULL: given without an order */
+	const pg_uuid_t *order_id; /* NULL: given without an order */
+	const char *key;           /* NULL: none */
 } PeriodTerms;
 
 typedef struct Subscription
 {
-	pg_uuid_t	account_id;
-	pg_uuid_t	subscription_id;
-	char	   *plan;
-	PlanKind	kind;
+	pg_uuid_t account_id;
+	pg_uuid_t subscription_id;
+	char *plan;
+	PlanKind kind;
 	TimestampTz effective_at;
 	TimestampTz expires_at;
 	TimestampTz anchor;
-	bool		has_anchor_duration;
-	Interval	anchor_duration;
-	int64		anchor_periods;
-	bool		canceled;
-	bool		ended;			/* its end is written as an event */
-	int32		periods;
+	bool has_anchor_duration;
+	Interval anchor_duration;
+	int64 anchor_periods;
+	bool canceled;
+	bool ended; /* its end is written as an event */
+	int32 periods;
 } Subscription;
 
 extern bool subscription_read(Subscription *subscription, const pg_uuid_t *subscription_id);
@@ -51,4 +51,4 @@ extern void subscription_expected_time(const Account *account, TimestampTz now,
 									   const Subscription *held, const PeriodTerms *terms,
 									   TimestampTz *effective_at, TimestampTz *expires_at);
 
-#endif							/* BILLING_SUBSCRIPTION_H */
+#endif /* BILLING_SUBSCRIPTION_H */

@@ -19,14 +19,14 @@
 typedef struct TableInfo
 {
 	const char *name;
-	int			columns;		/* that this library knows; later versions may append more */
+	int columns; /* that this library knows; later versions may append more */
 	const char *last_column;
 } TableInfo;
 
 typedef struct IndexInfoEntry
 {
 	const char *name;
-	TableId		table;
+	TableId table;
 } IndexInfoEntry;
 
 static const TableInfo table_info[TABLE_COUNT] = {
@@ -70,11 +70,11 @@ static const IndexInfoEntry index_info[INDEX_COUNT] = {
 	[INDEX_USER_ID] = {"account_user_user_id_key", TABLE_USER},
 };
 
-static Oid	schema_oid = InvalidOid;
-static Oid	owner_oid = InvalidOid;
-static Oid	amount_oid = InvalidOid;
-static Oid	table_oids[TABLE_COUNT];
-static Oid	index_oids[INDEX_COUNT];
+static Oid schema_oid = InvalidOid;
+static Oid owner_oid = InvalidOid;
+static Oid amount_oid = InvalidOid;
+static Oid table_oids[TABLE_COUNT];
+static Oid index_oids[INDEX_COUNT];
 
 static void
 forget_all(void)
@@ -89,11 +89,11 @@ forget_all(void)
  * that follow hit the system caches.
  */
 static void
-relcache_changed(Datum arg, Oid relid)
+relcache_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	if (relid != InvalidOid)
 	{
-		bool		ours = false;
+		bool ours = false;
 
 		for (int i = 0; i < TABLE_COUNT && !ours; i++)
 			ours = table_oids[i] == relid;
@@ -106,7 +106,8 @@ relcache_changed(Datum arg, Oid relid)
 }
 
 static void
-catalog_changed(Datum arg, int cacheid, uint32 hashvalue)
+catalog_changed(Datum arg pg_attribute_unused(), int cacheid pg_attribute_unused(),
+				uint32 hashvalue pg_attribute_unused())
 {
 	forget_all();
 }
@@ -136,7 +137,7 @@ tables_owner(void)
 {
 	if (!OidIsValid(owner_oid))
 	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(tables_oid(TABLE_ACCOUNT)));
+		HeapTuple tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(tables_oid(TABLE_ACCOUNT)));
 
 		if (!HeapTupleIsValid(tuple))
 			elog(ERROR, "cache lookup failed for table billing.account");
@@ -167,7 +168,7 @@ tables_amount_type(void)
 static void
 check_columns(const TableInfo *info, Oid table)
 {
-	char	   *name = get_attname(table, info->columns, true);
+	char *name = get_attname(table, info->columns, true);
 
 	if (name == NULL || strcmp(name, info->last_column) != 0)
 		ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -183,7 +184,7 @@ tables_oid(TableId table)
 	if (unlikely(!OidIsValid(table_oids[table])))
 	{
 		const TableInfo *info = &table_info[table];
-		Oid			oid = get_relname_relid(info->name, tables_schema());
+		Oid oid = get_relname_relid(info->name, tables_schema());
 
 		if (!OidIsValid(oid))
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_TABLE),
@@ -200,7 +201,7 @@ tables_index_oid(IndexId index)
 {
 	if (unlikely(!OidIsValid(index_oids[index])))
 	{
-		Oid			oid = get_relname_relid(index_info[index].name, tables_schema());
+		Oid oid = get_relname_relid(index_info[index].name, tables_schema());
 
 		if (!OidIsValid(oid))
 			ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT),

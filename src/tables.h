@@ -226,4 +226,4 @@ extern Oid tables_oid(TableId table);
 extern Oid tables_index_oid(IndexId index);
 extern TableId tables_of_index(IndexId index);
 
-#endif							/* BILLING_TABLES_H */
+#endif /* BILLING_TABLES_H */

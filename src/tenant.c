@@ -25,53 +25,55 @@ PG_FUNCTION_INFO_V1(billing_suspend_account);
 PG_FUNCTION_INFO_V1(billing_reinstate_account);
 PG_FUNCTION_INFO_V1(billing_close_account);
 
-static Query insert_account = {
-	"INSERT INTO billing.account (account_id, name, reference, time_zone, metadata, created_at) "
-	"VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT (account_id) DO NOTHING",
-	5,
-	{UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
+static SqlQuery insert_account = {
+	.sql = "INSERT INTO billing.account (account_id, name, reference, time_zone, metadata, "
+		   "created_at) "
+		   "VALUES ($1, $2, $3, $4, $5, clock_timestamp()) ON CONFLICT (account_id) DO NOTHING",
+	.nargs = 5,
+	.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
 
-static Query same_account = {
-	"SELECT FROM billing.account WHERE account_id = $1 AND name = $2 AND reference IS NOT DISTINCT "
-	"FROM $3 AND time_zone = $4 AND metadata = $5",
-	5,
-	{UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
+static SqlQuery same_account = {.sql = "SELECT FROM billing.account WHERE account_id = $1 AND name "
+									   "= $2 AND reference IS NOT DISTINCT "
+									   "FROM $3 AND time_zone = $4 AND metadata = $5",
+								.nargs = 5,
+								.argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
 
-static Query update_account = {
-	"UPDATE billing.account SET name = coalesce($2, name), reference = coalesce($3, reference), "
-	"time_zone = coalesce($4, time_zone), metadata = coalesce($5, metadata) WHERE account_id = $1",
-	5,
-	{UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
+static SqlQuery update_account = {.sql = "UPDATE billing.account SET name = coalesce($2, name), "
+										 "reference = coalesce($3, reference), "
+										 "time_zone = coalesce($4, time_zone), metadata = "
+										 "coalesce($5, metadata) WHERE account_id = $1",
+								  .nargs = 5,
+								  .argtypes = {UUIDOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID}};
 
-static Query suspend_account = {
-	"UPDATE billing.account SET suspended_at = coalesce(suspended_at, $2), suspended_reason = $3 "
-	"WHERE account_id = $1",
-	3,
-	{UUIDOID, TIMESTAMPTZOID, TEXTOID}};
+static SqlQuery suspend_account = {.sql = "UPDATE billing.account SET suspended_at = "
+										  "coalesce(suspended_at, $2), suspended_reason = $3 "
+										  "WHERE account_id = $1",
+								   .nargs = 3,
+								   .argtypes = {UUIDOID, TIMESTAMPTZOID, TEXTOID}};
 
-static Query reinstate_account = {
-	"UPDATE billing.account SET suspended_at = NULL, suspended_reason = NULL WHERE account_id = $1",
-	1,
-	{UUIDOID}};
+static SqlQuery reinstate_account = {.sql = "UPDATE billing.account SET suspended_at = NULL, "
+											"suspended_reason = NULL WHERE account_id = $1",
+									 .nargs = 1,
+									 .argtypes = {UUIDOID}};
 
-static Query close_account = {
-	"UPDATE billing.account SET suspended_at = coalesce(suspended_at, $2), closed_at = $2 "
-	"WHERE account_id = $1",
-	2,
-	{UUIDOID, TIMESTAMPTZOID}};
+static SqlQuery close_account = {
+	.sql = "UPDATE billing.account SET suspended_at = coalesce(suspended_at, $2), closed_at = $2 "
+		   "WHERE account_id = $1",
+	.nargs = 2,
+	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
 
 static NullableDatum
 metadata_argument(FunctionCallInfo fcinfo, int n)
 {
-	Jsonb	   *metadata;
+	Jsonb *metadata;
 
 	if (PG_ARGISNULL(n))
 		return arg_null();
 	metadata = PG_GETARG_JSONB_P(n);
 	if (!JB_ROOT_IS_OBJECT(metadata))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-						errmsg("metadata must be a JSON object"),
-						errhint("Pass something like {\"key\": \"value\"}.")));
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("metadata must be a JSON object"),
+				 errhint("Pass something like {\"key\": \"value\"}.")));
 	return arg_datum(JsonbPGetDatum(metadata));
 }
 
@@ -96,8 +98,8 @@ time_zone_argument(FunctionCallInfo fcinfo, int n)
 Datum
 billing_create_account(PG_FUNCTION_ARGS)
 {
-	Call		call;
-	pg_uuid_t  *id = palloc(sizeof(pg_uuid_t));
+	Call call;
+	pg_uuid_t *id = palloc(sizeof(pg_uuid_t));
 	NullableDatum args[5];
 
 	args[1] = arg_text(argument_text(fcinfo, 0, "name", NAME_MAX_LENGTH));
@@ -137,7 +139,7 @@ billing_create_account(PG_FUNCTION_ARGS)
 Datum
 billing_update_account(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
 	NullableDatum args[5];
 
@@ -172,10 +174,10 @@ lock_and_read(Account *account, const pg_uuid_t *id)
 Datum
 billing_suspend_account(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
-	char	   *reason = argument_text(fcinfo, 1, "reason", TEXT_MAX_LENGTH);
-	Account		account;
+	char *reason = argument_text(fcinfo, 1, "reason", TEXT_MAX_LENGTH);
+	Account account;
 	TimestampTz now;
 
 	call_enter(&call);
@@ -183,7 +185,8 @@ billing_suspend_account(PG_FUNCTION_ARGS)
 	if (account.closed)
 		account_raise_suspended(&account);
 	now = account_verb_time(&account);
-	query_execute(&suspend_account, (NullableDatum[]) {arg_uuid(id), arg_time(now), arg_text(reason)});
+	query_execute(&suspend_account,
+				  (NullableDatum[]){arg_uuid(id), arg_time(now), arg_text(reason)});
 	if (!account.suspended)
 	{
 		EventDetail detail;
@@ -205,9 +208,9 @@ billing_suspend_account(PG_FUNCTION_ARGS)
 Datum
 billing_reinstate_account(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
-	Account		account;
+	Account account;
 
 	call_enter(&call);
 	lock_and_read(&account, id);
@@ -215,7 +218,7 @@ billing_reinstate_account(PG_FUNCTION_ARGS)
 		account_raise_suspended(&account);
 	if (account.suspended)
 	{
-		query_execute(&reinstate_account, (NullableDatum[]) {arg_uuid(id)});
+		query_execute(&reinstate_account, (NullableDatum[]){arg_uuid(id)});
 		event_write(id, "account_reinstated", account_verb_time(&account), NULL);
 	}
 	call_leave(&call);
@@ -231,9 +234,9 @@ billing_reinstate_account(PG_FUNCTION_ARGS)
 Datum
 billing_close_account(PG_FUNCTION_ARGS)
 {
-	Call		call;
+	Call call;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
-	Account		account;
+	Account account;
 
 	call_enter(&call);
 	lock_and_read(&account, id);
@@ -241,7 +244,7 @@ billing_close_account(PG_FUNCTION_ARGS)
 	{
 		TimestampTz now = account_verb_time(&account);
 
-		query_execute(&close_account, (NullableDatum[]) {arg_uuid(id), arg_time(now)});
+		query_execute(&close_account, (NullableDatum[]){arg_uuid(id), arg_time(now)});
 		event_write(id, "account_closed", now, NULL);
 	}
 	call_leave(&call);

@@ -15,9 +15,9 @@
 bool
 user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
 {
-	Probe		probe;
+	Probe probe;
 	ScanKeyData key;
-	bool		found;
+	bool found;
 
 	probe_key_uuid(&key, 1, user_id);
 	probe_begin(&probe, INDEX_USER_ID, snapshot, &key, 1);
@@ -39,8 +39,8 @@ user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
 void
 user_require(AccountUser *user, const pg_uuid_t *user_id)
 {
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	bool		found = user_read(user, user_id, snapshot);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	bool found = user_read(user, user_id, snapshot);
 
 	UnregisterSnapshot(snapshot);
 	if (!found || user->removed)

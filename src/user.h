@@ -9,12 +9,12 @@
 
 typedef struct AccountUser
 {
-	pg_uuid_t	account_id;
-	pg_uuid_t	user_id;
-	char	   *role;
+	pg_uuid_t account_id;
+	pg_uuid_t user_id;
+	char *role;
 	TimestampTz added_at;
-	bool		disabled;
-	bool		removed;
+	bool disabled;
+	bool removed;
 } AccountUser;
 
 extern bool user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot);
@@ -27,4 +27,4 @@ extern void user_raise_not_found(const pg_uuid_t *user_id) pg_attribute_noreturn
 extern int64 seat_limit(Holdings *holdings);
 extern int64 seat_count(const pg_uuid_t *account, Snapshot snapshot);
 
-#endif							/* BILLING_USER_H */
+#endif /* BILLING_USER_H */

@@ -26,7 +26,7 @@ writer_begin(Writer *writer, TableId table)
 void
 writer_insert(Writer *writer, const Datum *values, const bool *nulls)
 {
-	int			columns = writer->slot->tts_tupleDescriptor->natts;
+	int columns = writer->slot->tts_tupleDescriptor->natts;
 
 	ExecClearTuple(writer->slot);
 	memcpy(writer->slot->tts_values, values, columns * sizeof(Datum));

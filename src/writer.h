@@ -14,8 +14,8 @@
 
 typedef struct Writer
 {
-	Relation	table;
-	EState	   *estate;
+	Relation table;
+	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
 } Writer;
@@ -24,4 +24,4 @@ extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
 extern void writer_end(Writer *writer);
 
-#endif							/* BILLING_WRITER_H */
+#endif /* BILLING_WRITER_H */

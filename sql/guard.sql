@@ -1,0 +1,70 @@
+-- Triggers that hold the rules against plain DML, also where rows arrive by replication.
+
+CREATE FUNCTION billing.guard_immutable() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_immutable';
+COMMENT ON FUNCTION billing.guard_immutable() IS 'Trigger: refuses UPDATE, DELETE and TRUNCATE with PB012.';
+
+CREATE FUNCTION billing.guard_grant() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_grant';
+COMMENT ON FUNCTION billing.guard_grant() IS 'Trigger: of a grant only voided_at may change, once; else PB012.';
+
+CREATE FUNCTION billing.guard_hold() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_hold';
+COMMENT ON FUNCTION billing.guard_hold() IS 'Trigger: of a hold only ended may change, once; else PB012.';
+
+CREATE FUNCTION billing.guard_balance() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_balance';
+COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may be overdrawn nor get back more than was taken; else PB004.';
+
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.plan_version
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.plan_version
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.ledger
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.ledger
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE CONSTRAINT TRIGGER balance AFTER INSERT ON billing.ledger DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_balance();
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.checkpoint
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER changes BEFORE UPDATE ON billing.token_grant
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_grant();
+CREATE TRIGGER immutable BEFORE DELETE ON billing.token_grant
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.token_grant
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER changes BEFORE UPDATE ON billing.hold
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_hold();
+CREATE TRIGGER immutable BEFORE DELETE ON billing.hold
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.hold_end
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold_end
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.event
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.event
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+
+ALTER TABLE billing.plan_version ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.plan_version ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER balance;
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.token_grant ENABLE ALWAYS TRIGGER changes;
+ALTER TABLE billing.token_grant ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.token_grant ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER changes;
+ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;
