@@ -128,7 +128,7 @@ expected-link:
 .build-flags: HOLDS = $(CC) $(CFLAGS) $(CPPFLAGS) $(VERSION)
 .build-objects: HOLDS = $(OBJS)
 .build-flags .build-objects: FORCE
-	@echo '$(HOLDS)' | cmp -s - $@ || echo '$(HOLDS)' >$@
+	@[ "$$(cat $@ 2>/dev/null)" = '$(HOLDS)' ] || echo '$(HOLDS)' >$@
 .PHONY: FORCE
 
 $(OBJS): .build-flags
