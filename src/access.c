@@ -137,8 +137,6 @@ check_known_account(Access *access, Holdings *holdings, const char *permission,
 	PlanVersion *free_plan = plan_free(holdings->snapshot);
 	AccountUser user;
 
-	if (free_plan != NULL && !plan_covers(free_plan, app))
-		free_plan = NULL;
 	access->tokens_remaining =
 		balance_remaining(holding_balances(holdings),
 						  (TokenScope){.every_app = app == NULL, .app = app}, holdings->now);

@@ -137,14 +137,14 @@ query_text(uint64 row, int column)
 	bool isnull;
 	Datum value = fetch(row, column, &isnull);
 	MemoryContext old;
-	char *text;
+	char *copy;
 
 	if (isnull)
 		return NULL;
 	old = MemoryContextSwitchTo(call_memory());
-	text = TextDatumGetCString(value);
+	copy = TextDatumGetCString(value);
 	MemoryContextSwitchTo(old);
-	return text;
+	return copy;
 }
 
 NullableDatum
