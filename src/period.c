@@ -48,15 +48,17 @@ period_check_duration(const Interval *duration)
 }
 
 /*
- * Is this canonical name, as pg_tzset spells it, one that means the same on every machine?
+ * Is this name, "canonical" as pg_tzset spells it, one that means the same on every machine?
  *
  * pg_tzset falls back to POSIX formulas and gives those back in capitals, while the database's
  * names have small letters, except for some leftovers such as EST5EDT that are also formulas.
  * "localtime", "posixrules" and the directories of some systems are not the database's either.
  */
 static bool
-period_time_zone_is_iana(const char *canonical)
+period_time_zone_is_iana(const char *name, const char *canonical)
 {
+	if (pg_strcasecmp(name, canonical) != 0)
+		return false;
 	if (strcmp(canonical, "UTC") == 0 || strcmp(canonical, "GMT") == 0)
 		return true;
 	if (strpbrk(canonical, "abcdefghijklmnopqrstuvwxyz") == NULL)
@@ -83,7 +85,7 @@ period_load_time_zone(const char *name)
 				 errhint("Give an IANA time zone such as Europe/Berlin or UTC.")));
 	zone = pg_tzset(name);
 	if (zone == NULL || !pg_tz_acceptable(zone) ||
-		!period_time_zone_is_iana(pg_get_timezone_name(zone)))
+		!period_time_zone_is_iana(name, pg_get_timezone_name(zone)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("unknown time zone \"%s\"", name),
 				 errdetail("Only names of the IANA time zone database are accepted, neither "
