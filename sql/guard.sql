@@ -16,6 +16,10 @@ CREATE FUNCTION billing.guard_balance() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_balance';
 COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may be overdrawn nor get back more than was taken; else PB004.';
 
+CREATE FUNCTION billing.guard_engine() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_engine';
+COMMENT ON FUNCTION billing.guard_engine() IS 'Trigger: plain DML on what balances are derived from locks the account and retires its entry in shared memory.';
+
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.plan_version
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.plan_version
@@ -68,3 +72,26 @@ ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;
+
+CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.account
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
+ALTER TABLE billing.account ENABLE ALWAYS TRIGGER engine;
+CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.token_grant
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
+ALTER TABLE billing.token_grant ENABLE ALWAYS TRIGGER engine;
+CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.ledger
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
+ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER engine;
+CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER engine;
+CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.hold
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
+ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER engine;
+
+CREATE TRIGGER immutable BEFORE DELETE ON billing.app
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.app
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+ALTER TABLE billing.app ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.app ENABLE ALWAYS TRIGGER no_truncate;

@@ -77,7 +77,7 @@ COMMENT ON COLUMN billing.ledger.action IS 'What the tokens were used for, in th
 COMMENT ON COLUMN billing.ledger.user_id IS 'The account user who used them, as the application said.';
 COMMENT ON COLUMN billing.ledger.idempotency_key IS 'Key of the request; on its first row only.';
 COMMENT ON COLUMN billing.ledger.asked IS 'Tokens of the whole request, on its first row; NULL on the rows that continue it and on rows the extension did not write.';
-COMMENT ON COLUMN billing.ledger.answer IS 'What remained, as answered; kept for requests with a key.';
+COMMENT ON COLUMN billing.ledger.answer IS 'What remained, as answered; kept for requests with a key and for refunds.';
 COMMENT ON COLUMN billing.ledger.part_of IS 'entry_no of the request''s first row, on the rows that continue it over further grants.';
 COMMENT ON COLUMN billing.ledger.hold_id IS 'The hold whose tokens move.';
 COMMENT ON COLUMN billing.ledger.refund_of IS 'On the first row of a refund: entry_no of the first row of what is refunded.';
@@ -221,3 +221,61 @@ CREATE FUNCTION billing.tokens_remaining(account_id uuid, app text DEFAULT NULL)
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_tokens_remaining';
 COMMENT ON FUNCTION billing.tokens_remaining(uuid, text) IS
 'What a consumption with the same app could take now: grants of the app and of no app; with app NULL of no app only. 0 for a NULL or unknown account. Raises nothing.';
+
+CREATE FUNCTION billing.hold_tokens(
+    account_id uuid,
+    tokens bigint,
+    expires_in interval DEFAULT '15 minutes',
+    app text DEFAULT NULL,
+    idempotency_key text DEFAULT NULL
+) RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_hold_tokens';
+COMMENT ON FUNCTION billing.hold_tokens(uuid, bigint, interval, text, text) IS
+'Sets tokens aside for work whose size is not known yet; returns the hold. tokens: 1 or more. expires_in: more than nothing; after it the hold lapses and its tokens return. app, idempotency_key: as consume_tokens, whose keys share one namespace with these.
+Errors: those of consume_tokens; 22004 NULL account, tokens or expires_in; 22023 expires_in not positive.';
+
+CREATE FUNCTION billing.capture_hold(hold_id uuid, tokens bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_capture_hold';
+COMMENT ON FUNCTION billing.capture_hold(uuid, bigint) IS
+'Uses tokens of a hold and returns the rest to the grants they came from; answers what remains for the hold''s app. tokens: 1 to what is held; NULL: all. The same again: the same answer. Possible until the hold''s own expiry, even after the grant''s, and while the account is suspended.
+Errors: 22004 NULL hold; 22023 tokens not positive or more than are held; PB009 ended otherwise, or lapsed; PB016 unknown hold.';
+
+CREATE FUNCTION billing.release_hold(hold_id uuid) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_release_hold';
+COMMENT ON FUNCTION billing.release_hold(uuid) IS
+'Returns all tokens of a hold to the grants they came from; answers what remains for the hold''s app. The same again: the same answer.
+Errors: 22004 NULL; PB009 captured or lapsed; PB016 unknown hold.';
+
+CREATE FUNCTION billing.refund_tokens(account_id uuid, idempotency_key text, tokens bigint DEFAULT NULL) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_refund_tokens';
+COMMENT ON FUNCTION billing.refund_tokens(uuid, text, bigint) IS
+'Returns tokens of the consumption made with that key to the grants they came from, the last drawn first; answers what remains for its app. tokens: 1 to what was consumed; NULL: all. One refund for a key; the same again: the same answer. To an expired or voided grant they are booked but not usable.
+Errors: 22004 NULL account or key; 22023 tokens not positive or more than were consumed; PB001 unknown account; PB002 suspended account; PB008 refunded with another amount; PB016 no such consumption.';
+
+CREATE FUNCTION billing.void_grant(grant_id uuid) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_void_grant';
+COMMENT ON FUNCTION billing.void_grant(uuid) IS
+'Takes back what is left of a grant; returns the tokens taken back, 0 if it was voided before. What is held stays held.
+Errors: 22004 NULL; PB016 unknown grant.';
+
+CREATE FUNCTION billing.verify_ledger(INOUT account_id uuid DEFAULT NULL, OUT problem text)
+RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_verify_ledger';
+COMMENT ON FUNCTION billing.verify_ledger(uuid) IS
+'Recomputes everything that was summed or derived from the ledger, of one account or (NULL) of all; no row: all sound. Reads the whole ledger.';
+
+CREATE FUNCTION billing.write_checkpoint(account_id uuid) RETURNS bigint
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_write_checkpoint';
+COMMENT ON FUNCTION billing.write_checkpoint(uuid) IS
+'Sums the account''s ledger now; returns the entry_no through which it goes, 0 if there was nothing to sum. Consumption does so by itself from time to time.
+Errors: 22004 NULL; PB001 unknown account.';
+
+CREATE FUNCTION billing.engine_counters(OUT name text, OUT value bigint) RETURNS SETOF record
+LANGUAGE c VOLATILE PARALLEL RESTRICTED AS 'MODULE_PATHNAME', 'billing_engine_counters';
+COMMENT ON FUNCTION billing.engine_counters() IS
+'What the token engine did since the server started, in all databases. No row without shared_preload_libraries.';
+
+CREATE VIEW billing.engine_status AS SELECT name, value FROM billing.engine_counters();
+COMMENT ON VIEW billing.engine_status IS 'Counters of the token engine in shared memory, since the server started.';
+COMMENT ON COLUMN billing.engine_status.name IS 'entries (in use), entries_max, bytes_per_entry; takes, denials_without_scan, builds, waits (for another transaction), from_ledger (requests decided under the exclusive lock), evictions, retirements, checkpoints.';
+COMMENT ON COLUMN billing.engine_status.value IS 'The figure.';

@@ -32,8 +32,8 @@ account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 		account->closed = !probe_is_null(&probe, ACCOUNT_CLOSED_AT);
 		account->created_at = probe_time(&probe, ACCOUNT_CREATED_AT);
 		account->has_test_clock = !probe_is_null(&probe, ACCOUNT_TEST_CLOCK);
-		if (account->has_test_clock)
-			account->test_clock = probe_time(&probe, ACCOUNT_TEST_CLOCK);
+		account->test_clock =
+			account->has_test_clock ? probe_time(&probe, ACCOUNT_TEST_CLOCK) : DT_NOBEGIN;
 	}
 	probe_end(&probe);
 	return found;

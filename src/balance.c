@@ -4,7 +4,11 @@
  */
 #include "postgres.h"
 
+#include "access/relscan.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
 #include "common/int.h"
+#include "utils/snapmgr.h"
 
 #include "balance.h"
 #include "probe.h"
@@ -50,6 +54,40 @@ read_grant(GrantBalance *grant, Probe *probe)
 	grant->voided = !probe_is_null(probe, GRANT_VOIDED_AT);
 }
 
+/* With a dirty snapshot: whether the row just read is another transaction's, in progress. */
+static bool
+of_another(Probe *probe, TransactionId *another)
+{
+	Snapshot snapshot = probe->scan->xs_snapshot;
+
+	if (snapshot->snapshot_type != SNAPSHOT_DIRTY || !TransactionIdIsValid(snapshot->xmin))
+		return false;
+	*another = snapshot->xmin;
+	return true;
+}
+
+/* With a dirty snapshot: whether it is this transaction's. */
+static bool
+of_ourselves(Probe *probe)
+{
+	bool isnull;
+	Datum xmin;
+
+	if (probe->scan->xs_snapshot->snapshot_type != SNAPSHOT_DIRTY ||
+		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		return false;
+	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+}
+
+/* An upper bound, so the largest bigint stands for whatever is beyond it. */
+static void
+add_undecided(int64 *sum, int64 tokens)
+{
+	if (pg_add_s64_overflow(*sum, tokens, sum))
+		*sum = PG_INT64_MAX;
+}
+
 static void
 load_grants(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after,
 			Snapshot snapshot)
@@ -71,7 +109,11 @@ load_grants(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_a
 			capacity *= 2;
 			balances->grants = repalloc(balances->grants, sizeof(GrantBalance) * capacity);
 		}
-		read_grant(&balances->grants[balances->count++], &probe);
+		read_grant(&balances->grants[balances->count], &probe);
+		if (of_another(&probe, &balances->granting))
+			add_undecided(&balances->undecided_grants, balances->grants[balances->count].tokens);
+		else
+			balances->count++;
 	}
 	probe_end(&probe);
 }
@@ -117,11 +159,20 @@ apply_entry(Balances *balances, Probe *probe)
 	pg_uuid_t id = probe_uuid(probe, LEDGER_GRANT_ID);
 	GrantBalance *grant = balance_find(balances, &id);
 
+	int64 tokens = probe_int64(probe, LEDGER_TOKENS);
+	bool in_progress;
+
 	balances->last_entry_no = Max(balances->last_entry_no, probe_int64(probe, LEDGER_ENTRY_NO));
 	balances->tail_entries++;
 	if (grant == NULL)
 		return;
-	if (pg_add_s64_overflow(grant->consumed, probe_int64(probe, LEDGER_TOKENS), &grant->consumed))
+	in_progress = of_another(probe, &grant->in_progress);
+	if (in_progress || of_ourselves(probe))
+		add_undecided(&grant->undecided, Abs(tokens));
+	/* what others in progress return is not there yet; what they take is gone already */
+	if (in_progress && tokens < 0)
+		return;
+	if (pg_add_s64_overflow(grant->consumed, tokens, &grant->consumed))
 		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
 						errmsg("the ledger of a grant adds up to more than a bigint")));
 	grant->entries++;
@@ -142,6 +193,21 @@ apply_tail(Balances *balances, const pg_uuid_t *account, Snapshot snapshot)
 	probe_end(&probe);
 }
 
+static void
+load(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after, Snapshot decided,
+	 Snapshot rows)
+{
+	memset(balances, 0, sizeof(*balances));
+	load_grants(balances, account, expiring_after, rows);
+	balances->through_entry_no = newest_checkpoint(account, decided);
+	balances->last_entry_no = balances->through_entry_no;
+	if (balances->through_entry_no > 0)
+		for (int i = 0; i < balances->count; i++)
+			apply_checkpoint(&balances->grants[i], account, decided);
+	apply_tail(balances, account, rows);
+	qsort(balances->grants, balances->count, sizeof(GrantBalance), compare_draw_order);
+}
+
 /*
  * Loads the grants that expire after the given time (-infinity: all).
  */
@@ -149,15 +215,23 @@ void
 balance_load(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after,
 			 Snapshot snapshot)
 {
-	memset(balances, 0, sizeof(*balances));
-	load_grants(balances, account, expiring_after, snapshot);
-	balances->through_entry_no = newest_checkpoint(account, snapshot);
-	balances->last_entry_no = balances->through_entry_no;
-	if (balances->through_entry_no > 0)
-		for (int i = 0; i < balances->count; i++)
-			apply_checkpoint(&balances->grants[i], account, snapshot);
-	apply_tail(balances, account, snapshot);
-	qsort(balances->grants, balances->count, sizeof(GrantBalance), compare_draw_order);
+	load(balances, account, expiring_after, snapshot, snapshot);
+}
+
+/*
+ * The same with what is still in progress: tokens that others are taking count
+ * as taken and as undecided, tokens they return or grant as undecided only. The
+ * checkpoint is a committed one: every row at or below it is decided.
+ */
+void
+balance_load_undecided(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after)
+{
+	Snapshot decided = RegisterSnapshot(GetLatestSnapshot());
+	SnapshotData dirty;
+
+	InitDirtySnapshot(dirty);
+	load(balances, account, expiring_after, decided, &dirty);
+	UnregisterSnapshot(decided);
 }
 
 /* Grants that have not expired are few: a scan beats any index over them. */

@@ -24,7 +24,9 @@ typedef struct GrantBalance
 	TimestampTz expires_at;
 	TimestampTz granted_at;
 	bool voided;
-	bool in_tail; /* moved since the newest checkpoint */
+	bool in_tail;              /* moved since the newest checkpoint */
+	int64 undecided;           /* by transactions in progress, either way */
+	TransactionId in_progress; /* one of those of others; invalid: none */
 } GrantBalance;
 
 typedef struct Balances
@@ -34,6 +36,8 @@ typedef struct Balances
 	int64 through_entry_no; /* of the newest checkpoint; 0: none */
 	int64 last_entry_no;    /* newest entry seen; 0: none */
 	int64 tail_entries;     /* entries read after the checkpoint */
+	int64 undecided_grants; /* tokens of grants in progress */
+	TransactionId granting; /* one of the transactions that grant them; invalid: none */
 } Balances;
 
 /* Which grants a question is about. */
@@ -45,6 +49,8 @@ typedef struct TokenScope
 
 extern void balance_load(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after,
 						 Snapshot snapshot);
+extern void
+balance_load_undecided(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after);
 extern int64 balance_remaining(const Balances *balances, TokenScope scope, TimestampTz now);
 extern bool balance_usable(const GrantBalance *grant, TimestampTz now);
 extern bool balance_in_scope(const GrantBalance *grant, TokenScope scope);

@@ -5,9 +5,11 @@
 #include "postgres.h"
 
 #include "fmgr.h"
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "call.h"
+#include "engine.h"
 #include "password.h"
 #include "settings.h"
 #include "tables.h"
@@ -21,6 +23,11 @@ _PG_init(void)
 {
 	settings_define();
 	password_define_settings();
+	if (process_shared_preload_libraries_in_progress)
+	{
+		engine_define_settings();
+		engine_install_hooks();
+	}
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();

@@ -86,6 +86,13 @@ call_memory(void)
 	return current_call->memory;
 }
 
+/* Whether one of our own writing functions is running. */
+bool
+call_is_active(void)
+{
+	return current_call != NULL;
+}
+
 /*
  * Administrators are those who may execute what only administrators may: no
  * list of roles that could go stale.

@@ -20,6 +20,7 @@ typedef struct Call
 extern void call_enter(Call *call);
 extern void call_leave(Call *call);
 extern MemoryContext call_memory(void);
+extern bool call_is_active(void);
 extern bool call_is_administrator(const Call *call);
 extern bool call_is_restore(void);
 extern void call_init(void);

@@ -8,8 +8,10 @@
 #include "access/genam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "storage/lock.h"
 #include "storage/proc.h"
 #include "utils/acl.h"
+#include "utils/rel.h"
 
 #if PG_VERSION_NUM < 150000
 #error "billing needs PostgreSQL 15 or later"
@@ -35,13 +37,44 @@ compat_function_aclcheck(Oid function, Oid role, AclMode mode)
 #endif
 }
 
-static inline void
-compat_insert_index_tuples(ResultRelInfo *result, TupleTableSlot *slot, EState *estate)
+/*
+ * Inserts the index entries of a new row. A duplicate in one of the arbiters
+ * does not raise or wait: it makes the answer false.
+ */
+static inline bool
+compat_insert_index_tuples(ResultRelInfo *result, TupleTableSlot *slot, EState *estate,
+						   List *arbiters)
+{
+	bool duplicate = false;
+
+#if PG_VERSION_NUM >= 160000
+	list_free(ExecInsertIndexTuples(result, slot, estate, false, arbiters != NIL, &duplicate,
+									arbiters, false));
+#else
+	list_free(
+		ExecInsertIndexTuples(result, slot, estate, false, arbiters != NIL, &duplicate, arbiters));
+#endif
+	return !duplicate;
+}
+
+/* The file that holds the table now; it changes with TRUNCATE, VACUUM FULL and CLUSTER. */
+static inline Oid
+compat_relation_storage(Relation relation)
 {
 #if PG_VERSION_NUM >= 160000
-	list_free(ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL, false));
+	return relation->rd_locator.relNumber;
 #else
-	list_free(ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL));
+	return relation->rd_node.relNode;
+#endif
+}
+
+static inline bool
+compat_lock_held_by_me(const LOCKTAG *tag, LOCKMODE mode)
+{
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(tag, mode, false);
+#else
+	return LockHeldByMe(tag, mode);
 #endif
 }
 

@@ -16,6 +16,9 @@
 #include "account.h"
 #include "argument.h"
 #include "balance.h"
+#include "engine.h"
+#include "lock.h"
+#include "settings.h"
 #include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_consume_tokens);
@@ -56,8 +59,7 @@ billing_consume_tokens(PG_FUNCTION_ARGS)
 
 	spend_prevent("billing.consume_tokens()");
 	request = request_from_arguments(fcinfo);
-	spend_lock(request.account);
-	spend_locked(&request, &answer);
+	spend_one(&request, &answer);
 	if (!answer.granted)
 		spend_raise(&request, &answer);
 	PG_RETURN_INT64(answer.remaining);
@@ -83,8 +85,7 @@ billing_try_consume_tokens(PG_FUNCTION_ARGS)
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	request = request_from_arguments(fcinfo);
-	spend_lock(request.account);
-	spend_locked(&request, &answer);
+	spend_one(&request, &answer);
 	values[0] = BoolGetDatum(answer.granted);
 	values[1] = CStringGetTextDatum(reason_name(answer.reason));
 	values[2] = Int64GetDatum(answer.remaining);
@@ -199,7 +200,10 @@ compare_lock_order(const void *a, const void *b)
 	return x < y ? -1 : x > y ? 1 : 0;
 }
 
-/* In one order for every session, so that two batches cannot deadlock. */
+/*
+ * In one order for every session, so that two batches cannot deadlock. A large
+ * batch would fill the lock table: it keeps all changes out instead.
+ */
 static void
 lock_batch(const Batch *batch)
 {
@@ -208,8 +212,13 @@ lock_batch(const Batch *batch)
 	for (int i = 0; i < batch->accounts.count; i++)
 		accounts[i] = DatumGetUUIDP(batch->accounts.values[i]);
 	qsort(accounts, batch->accounts.count, sizeof(pg_uuid_t *), compare_lock_order);
-	for (int i = 0; i < batch->accounts.count; i++)
-		spend_lock(accounts[i]);
+	if (batch->accounts.count > settings_batch_lock_limit && engine_enabled())
+		lock_all_accounts();
+	else
+		for (int i = 0; i < batch->accounts.count; i++)
+			if (i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0)
+				lock_account(accounts[i], LOCK_TOKENS,
+							 engine_may_serve(accounts[i]) ? RowExclusiveLock : ExclusiveLock);
 	pfree(accounts);
 }
 
@@ -242,20 +251,23 @@ billing_consume_tokens_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Batch batch;
+	Spender spender;
 
 	spend_prevent("billing.consume_tokens_batch()");
 	InitMaterializedSRF(fcinfo, 0);
 	batch = batch_from_arguments(fcinfo);
 	lock_batch(&batch);
+	spend_begin(&spender, true);
 	for (int i = 0; i < batch.accounts.count; i++)
 	{
 		SpendRequest request = batch_request(&batch, i);
 		SpendAnswer answer;
 
 		CHECK_FOR_INTERRUPTS();
-		spend_locked(&request, &answer);
+		spend_serve(&spender, &request, &answer);
 		put_batch_answer(rsinfo, &batch, i, &answer);
 	}
+	spend_end(&spender);
 	return (Datum) 0;
 }
 

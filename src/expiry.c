@@ -83,26 +83,30 @@ was_in_force(const Account *account, const pg_uuid_t *subscription_id, Timestamp
 	return found;
 }
 
-/* free_plan_assigned, unless another plan is in force at that instant. */
 void
-expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
+expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *why)
 {
-	Account unsuspended = *account;
-	Snapshot snapshot;
-	PlanVersion *free_plan;
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	PlanVersion *free_plan = plan_free(snapshot);
 	EventDetail detail;
 
-	/* being suspended is not a loss of the plan */
-	unsuspended.suspended = false;
-	if (any_in_force(&unsuspended, at))
-		return;
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	free_plan = plan_free(snapshot);
 	UnregisterSnapshot(snapshot);
 	event_detail_begin(&detail);
 	event_detail_text(&detail, "plan", free_plan == NULL ? NULL : free_plan->code);
 	event_detail_text(&detail, "because", why);
 	event_write(&account->id, "free_plan_assigned", at, &detail);
+}
+
+/* free_plan_assigned, unless another plan is in force at that instant. */
+void
+expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
+{
+	Account unsuspended = *account;
+
+	/* being suspended is not a loss of the plan */
+	unsuspended.suspended = false;
+	if (!any_in_force(&unsuspended, at))
+		expiry_free_plan_assigned(account, at, why);
 }
 
 static void

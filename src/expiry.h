@@ -8,6 +8,7 @@
 #include "account.h"
 
 extern int64 expiry_run_account(const Account *account, TimestampTz now);
+extern void expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *why);
 extern void expiry_plan_lost(const Account *account, TimestampTz at, const char *why);
 
 #endif /* BILLING_EXPIRY_H */

@@ -11,6 +11,7 @@
 #include "account.h"
 #include "argument.h"
 #include "call.h"
+#include "engine.h"
 #include "errors.h"
 #include "event.h"
 #include "grant.h"
@@ -59,6 +60,7 @@ grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms)
 									arg_time(terms->effective_at), arg_time(terms->expires_at),
 									arg_time(terms->granted_at), arg_text(terms->reason),
 									arg_text(terms->key)});
+	engine_note_addition(terms->account);
 	event_detail_begin(&detail);
 	event_detail_uuid(&detail, "grant_id", grant_id);
 	event_detail_int64(&detail, "tokens", terms->tokens);

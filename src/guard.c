@@ -28,6 +28,7 @@ PG_FUNCTION_INFO_V1(billing_guard_immutable);
 PG_FUNCTION_INFO_V1(billing_guard_grant);
 PG_FUNCTION_INFO_V1(billing_guard_hold);
 PG_FUNCTION_INFO_V1(billing_guard_balance);
+PG_FUNCTION_INFO_V1(billing_guard_engine);
 
 static TriggerData *
 trigger_data(FunctionCallInfo fcinfo, const char *function)
@@ -205,4 +206,29 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 	if (!checked_just_now(&account))
 		check_balances(&account);
 	return PointerGetDatum(NULL);
+}
+
+/*
+ * billing.guard_engine(): trigger
+ *
+ * BEFORE plain DML on a table that balances are derived from: takes the
+ * account's lock exclusively, so that nobody spends from shared memory what the
+ * row changes, and retires its entry. Our own functions have seen to that.
+ */
+Datum
+billing_guard_engine(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = trigger_data(fcinfo, "guard_engine");
+	HeapTuple result =
+		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	bool isnull;
+	Datum account;
+
+	if (call_is_active())
+		return PointerGetDatum(result);
+	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID,
+						   RelationGetDescr(trigger->tg_relation), &isnull);
+	if (!isnull)
+		lock_account(DatumGetUUIDP(account), LOCK_TOKENS, ExclusiveLock);
+	return PointerGetDatum(result);
 }

@@ -63,19 +63,15 @@ decide_in_force(Holdings *holdings)
  * Reads the periods that end after now, by their ends: the one that covers now
  * comes before its renewals, which only move the subscription's end.
  */
-void
-holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
+static void
+load_periods(Holdings *holdings)
 {
 	Probe probe;
 	ScanKeyData keys[2];
 
-	memset(holdings, 0, sizeof(*holdings));
-	holdings->account = account;
-	holdings->now = now;
-	holdings->snapshot = snapshot;
-	probe_key_uuid(&keys[0], 1, &account->id);
-	probe_key_time(&keys[1], 2, BTGreaterStrategyNumber, now);
-	probe_begin(&probe, INDEX_PERIOD_TIME, snapshot, keys, 2);
+	probe_key_uuid(&keys[0], 1, &holdings->account->id);
+	probe_key_time(&keys[1], 2, BTGreaterStrategyNumber, holdings->now);
+	probe_begin(&probe, INDEX_PERIOD_TIME, holdings->snapshot, keys, 2);
 	while (probe_next(&probe))
 	{
 		pg_uuid_t id = probe_uuid(&probe, PERIOD_SUBSCRIPTION_ID);
@@ -85,10 +81,35 @@ holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapsh
 			continue;
 		if (known != NULL)
 			known->expires_at = probe_time(&probe, PERIOD_EXPIRES_AT);
-		else if (probe_time(&probe, PERIOD_EFFECTIVE_AT) <= now)
+		else if (probe_time(&probe, PERIOD_EFFECTIVE_AT) <= holdings->now)
 			add_holding(holdings, &probe);
 	}
 	probe_end(&probe);
+}
+
+void
+holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
+{
+	memset(holdings, 0, sizeof(*holdings));
+	holdings->account = account;
+	holdings->now = now;
+	holdings->snapshot = snapshot;
+	load_periods(holdings);
+	decide_in_force(holdings);
+}
+
+/* The same with tokens that others are taking, in transactions still in progress, counted as taken. */
+void
+holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
+					   Snapshot snapshot)
+{
+	memset(holdings, 0, sizeof(*holdings));
+	holdings->account = account;
+	holdings->now = now;
+	holdings->snapshot = snapshot;
+	balance_load_undecided(&holdings->balances, &account->id, now);
+	holdings->balances_loaded = true;
+	load_periods(holdings);
 	decide_in_force(holdings);
 }
 

@@ -36,6 +36,8 @@ typedef struct Holdings
 
 extern void
 holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
+extern void holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
+								   Snapshot snapshot);
 extern const Balances *holding_balances(Holdings *holdings);
 extern bool holding_covers(const Holding *holding, const char *app);
 extern bool holding_any_in_force(const Holdings *holdings, const char *app, const char *plan);

@@ -1,16 +1,16 @@
 /*
  * ledger.c
- *	  Rows of the ledger and the checkpoints that sum them.
+ *	  Rows of the ledger.
  */
 #include "postgres.h"
 
 #include "access/sysattr.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
-#include "balance.h"
 #include "ledger.h"
 #include "probe.h"
 
@@ -59,9 +59,10 @@ set_int64(Datum *values, bool *nulls, int column, bool present, int64 value)
 
 /*
  * Appends one row. part_of is 0 for a request's first row, which alone carries
- * key, asked, answer and refund_of.
+ * key, asked, answer and refund_of. False: the key is in use, or was a moment
+ * ago; the row is gone again.
  */
-void
+bool
 ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int64 part_of,
 			  const pg_uuid_t *grant, int64 tokens)
 {
@@ -80,12 +81,21 @@ ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int6
 	set_uuid(values, nulls, LEDGER_USER_ID, request->user);
 	set_text(values, nulls, LEDGER_IDEMPOTENCY_KEY, first ? request->key : NULL);
 	set_int64(values, nulls, LEDGER_ASKED, first, request->asked);
-	set_int64(values, nulls, LEDGER_ANSWER, first && request->key != NULL, request->answer);
+	set_int64(values, nulls, LEDGER_ANSWER,
+			  first && (request->key != NULL || request->refund_of != 0), request->answer);
 	set_int64(values, nulls, LEDGER_PART_OF, !first, part_of);
 	set_uuid(values, nulls, LEDGER_HOLD_ID, request->hold);
 	set_int64(values, nulls, LEDGER_REFUND_OF, first && request->refund_of != 0,
 			  request->refund_of);
-	writer_insert(writer, values, nulls);
+	if (!first || request->key == NULL || writer->foreign_triggers)
+	{
+		writer_insert(writer, values, nulls);
+		return true;
+	}
+	if (writer_insert_unless_duplicate(writer, values, nulls, INDEX_LEDGER_KEY))
+		return true;
+	writer_delete_last(writer);
+	return false;
 }
 
 /*
@@ -111,68 +121,75 @@ check_visible(Probe *probe)
 				 errhint("Retry the transaction.")));
 }
 
-bool
-ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key, Snapshot snapshot)
+static void
+read_answer(LedgerAnswer *answer, Probe *probe)
 {
-	Probe probe;
-	ScanKeyData keys[2];
-	bool found;
-
-	probe_key_uuid(&keys[0], 1, account);
-	probe_key_text(&keys[1], 2, CStringGetTextDatum(key));
-	probe_begin(&probe, INDEX_LEDGER_KEY, snapshot, keys, 2);
-	found = probe_next(&probe);
-	if (found)
-	{
-		check_visible(&probe);
-		memset(answer, 0, sizeof(*answer));
-		answer->kind = kind_from_name(probe_text(&probe, LEDGER_KIND));
-		answer->entry_no = probe_int64(&probe, LEDGER_ENTRY_NO);
-		/* rows of plain DML may carry a key and nothing else */
-		answer->asked =
-			probe_int64(&probe, probe_is_null(&probe, LEDGER_ASKED) ? LEDGER_TOKENS : LEDGER_ASKED);
-		answer->answer =
-			probe_is_null(&probe, LEDGER_ANSWER) ? 0 : probe_int64(&probe, LEDGER_ANSWER);
-		answer->app = probe_text(&probe, LEDGER_APP);
-		answer->action = probe_text(&probe, LEDGER_ACTION);
-		answer->has_user = !probe_is_null(&probe, LEDGER_USER_ID);
-		if (answer->has_user)
-			answer->user = probe_uuid(&probe, LEDGER_USER_ID);
-		answer->has_hold = !probe_is_null(&probe, LEDGER_HOLD_ID);
-		if (answer->has_hold)
-			answer->hold = probe_uuid(&probe, LEDGER_HOLD_ID);
-	}
-	probe_end(&probe);
-	return found;
+	memset(answer, 0, sizeof(*answer));
+	answer->kind = kind_from_name(probe_text(probe, LEDGER_KIND));
+	answer->entry_no = probe_int64(probe, LEDGER_ENTRY_NO);
+	/* rows of plain DML may carry a key and nothing else */
+	answer->asked =
+		probe_int64(probe, probe_is_null(probe, LEDGER_ASKED) ? LEDGER_TOKENS : LEDGER_ASKED);
+	answer->answer = probe_is_null(probe, LEDGER_ANSWER) ? 0 : probe_int64(probe, LEDGER_ANSWER);
+	answer->app = probe_text(probe, LEDGER_APP);
+	answer->action = probe_text(probe, LEDGER_ACTION);
+	answer->has_user = !probe_is_null(probe, LEDGER_USER_ID);
+	if (answer->has_user)
+		answer->user = probe_uuid(probe, LEDGER_USER_ID);
+	answer->has_hold = !probe_is_null(probe, LEDGER_HOLD_ID);
+	if (answer->has_hold)
+		answer->hold = probe_uuid(probe, LEDGER_HOLD_ID);
 }
 
 /*
- * Sums the tail into a new checkpoint. The caller holds the account's lock
- * exclusively: no entry at or below the newest one is still in progress.
+ * One look for the key, at whatever state its row is in. Returns the transaction
+ * to wait for, if the row is of one still in progress.
  */
-void
-ledger_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
+static TransactionId
+look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum key)
 {
-	Balances balances;
-	Writer writer;
-	Datum values[CHECKPOINT_CREATED_AT];
-	bool nulls[CHECKPOINT_CREATED_AT] = {false};
+	SnapshotData dirty;
+	Probe probe;
+	ScanKeyData keys[2];
+	TransactionId wait_for = InvalidTransactionId;
 
-	balance_load(&balances, account, DT_NOBEGIN, snapshot);
-	values[CHECKPOINT_ACCOUNT_ID - 1] = UUIDPGetDatum(account);
-	values[CHECKPOINT_THROUGH_ENTRY_NO - 1] = Int64GetDatum(balances.last_entry_no);
-	values[CHECKPOINT_CREATED_AT - 1] = TimestampTzGetDatum(GetCurrentTimestamp());
-	writer_begin(&writer, TABLE_CHECKPOINT);
-	for (int i = 0; i < balances.count; i++)
+	InitDirtySnapshot(dirty);
+	probe_key_uuid(&keys[0], 1, account);
+	probe_key_text(&keys[1], 2, key);
+	probe_begin(&probe, INDEX_LEDGER_KEY, &dirty, keys, 2);
+	*found = false;
+	while (!*found && !TransactionIdIsValid(wait_for) && probe_next(&probe))
 	{
-		GrantBalance *grant = &balances.grants[i];
-
-		if (!grant->in_tail)
-			continue;
-		values[CHECKPOINT_GRANT_ID - 1] = UUIDPGetDatum(&grant->grant_id);
-		values[CHECKPOINT_CONSUMED - 1] = Int64GetDatum(grant->consumed);
-		values[CHECKPOINT_ENTRIES - 1] = Int64GetDatum(grant->entries);
-		writer_insert(&writer, values, nulls);
+		if (TransactionIdIsValid(dirty.xmin))
+			wait_for = dirty.xmin;
+		else if (TransactionIdIsValid(dirty.xmax))
+			wait_for = dirty.xmax; /* two came at once, and this one is giving way */
+		else
+		{
+			check_visible(&probe);
+			read_answer(answer, &probe);
+			*found = true;
+		}
 	}
-	writer_end(&writer);
+	probe_end(&probe);
+	return wait_for;
+}
+
+/*
+ * The stored first answer to a key. Waits for whoever is using it right now.
+ */
+bool
+ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key)
+{
+	Datum value = CStringGetTextDatum(key);
+
+	for (;;)
+	{
+		bool found;
+		TransactionId wait_for = look_for_key(answer, &found, account, value);
+
+		if (!TransactionIdIsValid(wait_for))
+			return found;
+		XactLockTableWait(wait_for, NULL, NULL, XLTW_None);
+	}
 }

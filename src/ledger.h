@@ -1,6 +1,6 @@
 /*
  * ledger.h
- *	  Rows of the ledger and the checkpoints that sum them.
+ *	  Rows of the ledger.
  */
 #ifndef BILLING_LEDGER_H
 #define BILLING_LEDGER_H
@@ -54,10 +54,8 @@ typedef struct LedgerAnswer
 } LedgerAnswer;
 
 extern const char *ledger_kind_name(LedgerKind kind);
-extern void ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no,
+extern bool ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no,
 						  int64 part_of, const pg_uuid_t *grant, int64 tokens);
-extern bool
-ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key, Snapshot snapshot);
-extern void ledger_checkpoint(const pg_uuid_t *account, Snapshot snapshot);
+extern bool ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key);
 
 #endif /* BILLING_LEDGER_H */

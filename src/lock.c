@@ -11,6 +11,8 @@
 #include "miscadmin.h"
 #include "storage/lock.h"
 
+#include "compat.h"
+#include "engine.h"
 #include "lock.h"
 
 /*
@@ -25,13 +27,67 @@ make_tag(LOCKTAG *tag, const pg_uuid_t *account, LockPurpose purpose)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, purpose);
 }
 
+/* Keeps every change out, of all accounts, for a batch of more accounts than it can lock. */
+void
+lock_all_accounts(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_ALL_TOKENS);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+}
+
+static void
+announce_change(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_ALL_TOKENS);
+	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+}
+
 void
 lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
+{
+	(void) lock_account_fresh(account, purpose, mode);
+}
+
+/*
+ * True: the transaction did not hold it before. Whoever takes away what others
+ * may be spending sees to it that nobody spends from memory meanwhile.
+ */
+bool
+lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
+{
+	LOCKTAG tag;
+	bool fresh;
+
+	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
+		announce_change();
+	make_tag(&tag, account, purpose);
+	fresh = LockAcquire(&tag, mode, false, false) != LOCKACQUIRE_ALREADY_HELD;
+	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
+		engine_retire(account);
+	return fresh;
+}
+
+/* Gives back what lock_account_fresh took, when nothing was done under it. */
+void
+lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
 	LOCKTAG tag;
 
 	make_tag(&tag, account, purpose);
-	(void) LockAcquire(&tag, mode, false, false);
+	(void) LockRelease(&tag, mode, false);
+}
+
+bool
+lock_held_exclusively(const pg_uuid_t *account, LockPurpose purpose)
+{
+	LOCKTAG tag;
+
+	make_tag(&tag, account, purpose);
+	return compat_lock_held_by_me(&tag, ExclusiveLock);
 }
 
 bool

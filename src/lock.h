@@ -13,6 +13,9 @@
 
 typedef enum LockPurpose
 {
+	/* Of the whole database: ShareLock by a large batch, RowExclusiveLock by every change. */
+	LOCK_ALL_TOKENS = 3,
+
 	/* Who buys, renews, orders, pays or ends plans of the account; one at a time. */
 	LOCK_PLANS = 4,
 
@@ -21,11 +24,18 @@ typedef enum LockPurpose
 	LOCK_TOKENS = 5,
 
 	/* Who takes or frees a seat; one at a time. */
-	LOCK_SEATS = 6
+	LOCK_SEATS = 6,
+
+	/* Who refunds a consumption; one at a time. */
+	LOCK_REFUNDS = 7
 } LockPurpose;
 
 extern void lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern bool lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
+extern void lock_all_accounts(void);
+extern bool lock_held_exclusively(const pg_uuid_t *account, LockPurpose purpose);
+extern bool lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
+extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
 

@@ -4,10 +4,12 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
 
+#include "argument.h"
 #include "errors.h"
 #include "plan.h"
 #include "probe.h"
@@ -190,6 +192,32 @@ app_require(const char *code, Snapshot snapshot)
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("app \"%s\" does not exist", code),
 				 errhint("Create it with billing.create_app, or check its spelling.")));
+}
+
+/*
+ * The same on the token path. Apps are never deleted, so one that was seen
+ * committed need not be looked for again while the tables are the same.
+ */
+void
+app_require_cached(const char *code)
+{
+	static char known[16][CODE_MAX_LENGTH + 1];
+	static uint64 tables = 0;
+	static int next = 0;
+	Snapshot snapshot;
+
+	if (tables != tables_generation())
+		memset(known, 0, sizeof(known));
+	tables = tables_generation();
+	for (int i = 0; i < (int) lengthof(known); i++)
+		if (strcmp(known[i], code) == 0)
+			return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	app_require(code, snapshot);
+	UnregisterSnapshot(snapshot);
+	/* not one that this transaction may have created and may still abandon */
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		strlcpy(known[next++ % lengthof(known)], code, sizeof(known[0]));
 }
 
 void

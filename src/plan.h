@@ -43,6 +43,7 @@ extern PlanVersion *plan_free(Snapshot snapshot);
 extern bool plan_covers(const PlanVersion *plan, const char *app);
 extern bool plan_grants(const PlanVersion *plan, const char *permission);
 extern void app_require(const char *code, Snapshot snapshot);
+extern void app_require_cached(const char *code);
 extern void plan_raise_not_found(const char *code) pg_attribute_noreturn();
 
 #endif /* BILLING_PLAN_H */

@@ -6,6 +6,7 @@
 #define BILLING_SETTINGS_H
 
 extern int settings_checkpoint_entries;
+extern int settings_batch_lock_limit;
 
 extern void settings_define(void);
 

@@ -3,18 +3,28 @@
  *	  Taking tokens from an account's grants.
  *
  * A request draws on every usable grant of its app and of no app, whichever
- * plan brought it, in the order priority, expires_at, granted_at, grant_id.
+ * plan brought it, in the order priority, expires_at, granted_at, grant_id. It
+ * is served from the account's entry in shared memory (engine.h), under a lock
+ * that it shares with others who spend; or, where there is none or the entry
+ * cannot tell, from the ledger, under the exclusive lock.
  */
 #include "postgres.h"
 
+#include "access/table.h"
 #include "access/xact.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/snapmgr.h"
 
 #include "account.h"
 #include "balance.h"
+#include "checkpoint.h"
+#include "compat.h"
+#include "engine.h"
 #include "errors.h"
+#include "exhaustion.h"
+#include "hold.h"
 #include "holding.h"
 #include "identifier.h"
 #include "ledger.h"
@@ -34,9 +44,28 @@ spend_prevent(const char *function)
 }
 
 void
-spend_lock(const pg_uuid_t *account)
+spend_begin(Spender *spender, bool locked)
 {
-	lock_account(account, LOCK_TOKENS, ExclusiveLock);
+	spender->locked = locked;
+	spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+	spender->open = false;
+}
+
+static Writer *
+writer_of(Spender *spender)
+{
+	if (!spender->open)
+		writer_begin(&spender->writer, TABLE_LEDGER);
+	spender->open = true;
+	return &spender->writer;
+}
+
+void
+spend_end(Spender *spender)
+{
+	if (spender->open)
+		writer_end(&spender->writer);
+	table_close(spender->ledger, NoLock);
 }
 
 static bool
@@ -57,11 +86,11 @@ same_payload(const SpendRequest *request, const LedgerAnswer *stored)
 
 /* Keys never expire: the stored first answer stands whatever became of the account since. */
 static bool
-replay(const SpendRequest *request, SpendAnswer *answer, Snapshot snapshot)
+replay(const SpendRequest *request, SpendAnswer *answer)
 {
 	LedgerAnswer stored;
 
-	if (request->key == NULL || !ledger_find_key(&stored, request->account, request->key, snapshot))
+	if (request->key == NULL || !ledger_find_key(&stored, request->account, request->key))
 		return false;
 	if (!same_payload(request, &stored))
 		ereport(ERROR,
@@ -110,13 +139,12 @@ shortage_reason(Holdings *holdings, TokenScope scope, int64 remaining)
 	return holding_why_none(holdings, scope.app);
 }
 
-static void
-write_entries(const SpendRequest *request, const SpendAnswer *answer, const Balances *balances,
-			  TimestampTz now)
+static LedgerRequest
+ledger_request(const SpendRequest *request, const SpendAnswer *answer)
 {
 	LedgerRequest ledger = {.kind = request->hold == NULL ? LEDGER_CONSUME : LEDGER_HOLD,
 							.account = request->account,
-							.occurred_at = now,
+							.occurred_at = answer->now,
 							.app = request->app,
 							.action = request->action,
 							.user = request->user,
@@ -124,13 +152,210 @@ write_entries(const SpendRequest *request, const SpendAnswer *answer, const Bala
 							.asked = request->tokens,
 							.answer = answer->remaining,
 							.hold = request->hold};
-	TokenScope scope = {.app = request->app};
-	int64 first = balances->last_entry_no + 1;
-	int64 entry_no = first;
-	int64 wanted = request->tokens;
-	Writer writer;
 
-	writer_begin(&writer, TABLE_LEDGER);
+	return ledger;
+}
+
+static void
+grant_request(const SpendRequest *request, SpendAnswer *answer, int64 remaining, TimestampTz now)
+{
+	answer->granted = true;
+	answer->reason = REASON_ALLOWED;
+	answer->remaining = remaining;
+	answer->now = now;
+	if (request->hold != NULL)
+		answer->hold = *request->hold;
+}
+
+/*
+ * The last token of a grant is gone. If that puts a token plan out of force, it
+ * is written down, with the assignment of the free plan unless another plan is
+ * in force. What others are taking in transactions still in progress counts as
+ * taken: otherwise the last two could each leave it to the other.
+ */
+static void
+note_exhaustion(const SpendRequest *request, TimestampTz now, const EnginePart *parts, int count)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Account account;
+	Holdings holdings;
+
+	if (account_read(&account, request->account, snapshot))
+	{
+		holding_load_undecided(&holdings, &account, now, snapshot);
+		for (int i = 0; i < count; i++)
+		{
+			const GrantBalance *grant = balance_find(&holdings.balances, &parts[i].grant);
+
+			if (grant != NULL && grant->has_subscription)
+				exhaustion_note(&holdings, &grant->subscription_id);
+		}
+	}
+	UnregisterSnapshot(snapshot);
+}
+
+/* False: the key turned out to be in use, and nothing is left of what was written. */
+static bool
+write_parts(Spender *spender, const SpendRequest *request, const SpendAnswer *answer,
+			const EnginePart *parts, int count, int64 first)
+{
+	LedgerRequest ledger = ledger_request(request, answer);
+
+	for (int i = 0; i < count; i++)
+		if (!ledger_append(writer_of(spender), &ledger, first + i, i == 0 ? 0 : first,
+						   &parts[i].grant, parts[i].tokens))
+			return false;
+	return true;
+}
+
+static void
+deny(SpendAnswer *answer, Reason reason, int64 remaining)
+{
+	answer->granted = false;
+	answer->reason = reason;
+	answer->remaining = remaining;
+}
+
+/* Denied for certain; only an account without a grant in its time needs a look at its plans. */
+static void
+deny_short(const SpendRequest *request, SpendAnswer *answer, const EngineTake *take)
+{
+	Snapshot snapshot;
+	Account account;
+	Holdings holdings;
+
+	deny(answer, REASON_TOKENS_EXHAUSTED, take->remaining);
+	if (take->remaining > 0 || take->any_in_time)
+		return;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (account_read(&account, request->account, snapshot))
+	{
+		holding_load(&holdings, &account, take->now, snapshot);
+		answer->reason = shortage_reason(&holdings, (TokenScope){.app = request->app}, 0);
+	}
+	UnregisterSnapshot(snapshot);
+}
+
+static bool
+crosses_checkpoint(int64 first, int parts)
+{
+	return first / settings_checkpoint_entries != (first + parts) / settings_checkpoint_entries;
+}
+
+/* After the take: rows, landing, and what follows from them. False: the key is in use. */
+static bool
+complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer,
+			  const EngineTake *take)
+{
+	grant_request(request, answer, take->remaining, take->now);
+	if (!write_parts(spender, request, answer, take->part, take->parts, take->first_entry_no))
+	{
+		engine_undo();
+		return false;
+	}
+	engine_land();
+	if (take->emptied)
+	{
+		CommandCounterIncrement();
+		note_exhaustion(request, take->now, take->part, take->parts);
+	}
+	if (crosses_checkpoint(take->first_entry_no, take->parts))
+		checkpoint_write_if_free(request->account);
+	return true;
+}
+
+static bool
+user_denied(const SpendRequest *request, SpendAnswer *answer)
+{
+	Snapshot snapshot;
+	Account account;
+	Holdings holdings;
+	Reason reason = REASON_ALLOWED;
+
+	if (request->user == NULL)
+		return false;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (account_read(&account, request->account, snapshot) && !account.suspended)
+	{
+		holding_load(&holdings, &account, account_verb_time(&account), snapshot);
+		reason = user_reason(request, &holdings);
+		if (reason != REASON_ALLOWED)
+			deny(answer, reason,
+				 balance_remaining(holding_balances(&holdings), (TokenScope){.app = request->app},
+								   holdings.now));
+	}
+	UnregisterSnapshot(snapshot);
+	return reason != REASON_ALLOWED;
+}
+
+/*
+ * A client that was just denied will probably be denied again: it looks before
+ * it is given a transaction id and the means to write.
+ */
+static EngineOutcome
+take(Spender *spender, const EngineRequest *request, EngineTake *take)
+{
+	static bool denied = false;
+	EngineOutcome outcome = ENGINE_READY;
+
+	if (denied)
+		outcome = engine_peek(request, spender->ledger, take);
+	if (outcome == ENGINE_READY)
+	{
+		(void) writer_of(spender);
+		outcome = engine_take(request, spender->ledger, take);
+	}
+	denied = outcome == ENGINE_SHORT;
+	return outcome;
+}
+
+/* False: the ledger has to decide. */
+static bool
+serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
+{
+	EngineRequest wanted = {
+		.account = request->account, .app = request->app, .tokens = request->tokens};
+
+	for (;;)
+	{
+		EngineTake taken;
+
+		if (replay(request, answer))
+			return true;
+		if (user_denied(request, answer))
+			return true;
+		switch (take(spender, &wanted, &taken))
+		{
+			case ENGINE_TAKEN:
+				if (complete_take(spender, request, answer, &taken))
+					return true;
+				break;
+			case ENGINE_SHORT:
+				deny_short(request, answer, &taken);
+				return true;
+			case ENGINE_SUSPENDED:
+				deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
+				return true;
+			case ENGINE_UNCERTAIN:
+				engine_wait_for_another(&wanted);
+				break;
+			default:
+				return false;
+		}
+	}
+}
+
+/* Which grants give how much, in the order in which they are drawn on. */
+static EnginePart *
+draw(const Balances *balances, const SpendRequest *request, TimestampTz now, int *count,
+	 bool *emptied)
+{
+	TokenScope scope = {.app = request->app};
+	EnginePart *parts = palloc(sizeof(EnginePart) * (balances->count + 1));
+	int64 wanted = request->tokens;
+
+	*count = 0;
+	*emptied = false;
 	for (int i = 0; i < balances->count && wanted > 0; i++)
 	{
 		const GrantBalance *grant = &balances->grants[i];
@@ -138,64 +363,142 @@ write_entries(const SpendRequest *request, const SpendAnswer *answer, const Bala
 
 		if (taken <= 0 || !balance_usable(grant, now) || !balance_in_scope(grant, scope))
 			continue;
-		ledger_append(&writer, &ledger, entry_no, entry_no == first ? 0 : first, &grant->grant_id,
-					  taken);
-		entry_no++;
+		*emptied |= taken == balance_available(grant);
+		parts[*count].grant = grant->grant_id;
+		parts[(*count)++].tokens = taken;
 		wanted -= taken;
 	}
-	writer_end(&writer);
 	Assert(wanted == 0);
+	return parts;
 }
 
-static void
+static bool
 decide(const SpendRequest *request, SpendAnswer *answer, Holdings *holdings)
 {
 	TokenScope scope = {.app = request->app};
 	const Balances *balances = holding_balances(holdings);
 	int64 remaining = balance_remaining(balances, scope, holdings->now);
+	Reason reason = user_reason(request, holdings);
 
-	answer->reason = user_reason(request, holdings);
-	if (answer->reason == REASON_ALLOWED && remaining < request->tokens)
-		answer->reason = shortage_reason(holdings, scope, remaining);
-	answer->granted = answer->reason == REASON_ALLOWED;
-	answer->remaining = answer->granted ? remaining - request->tokens : remaining;
-	answer->hold = request->hold == NULL ? (pg_uuid_t){{0}} : *request->hold;
-	if (!answer->granted)
-		answer->remaining_elsewhere =
-			balance_remaining(balances, (TokenScope){.every_app = true}, holdings->now) - remaining;
+	if (reason == REASON_ALLOWED && remaining < request->tokens)
+		reason = shortage_reason(holdings, scope, remaining);
+	if (reason == REASON_ALLOWED)
+		grant_request(request, answer, remaining - request->tokens, holdings->now);
+	else
+		deny(answer, reason, remaining);
+	return answer->granted;
+}
+
+static void
+spend_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *answer,
+				  const Account *account, Snapshot snapshot)
+{
+	Holdings holdings;
+	EnginePart *parts;
+	int count;
+	bool emptied;
+	const Balances *balances;
+
+	holding_load(&holdings, account, account_verb_time(account), snapshot);
+	if (!decide(request, answer, &holdings))
+		return;
+	balances = holding_balances(&holdings);
+	parts = draw(balances, request, holdings.now, &count, &emptied);
+	if (!write_parts(spender, request, answer, parts, count, balances->last_entry_no + 1))
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errdetail("Another transaction used the idempotency key by plain INSERT."),
+						errhint("Retry the transaction.")));
+	CommandCounterIncrement();
+	if (emptied)
+		note_exhaustion(request, holdings.now, parts, count);
+	if (balances->tail_entries >= settings_checkpoint_entries)
+		checkpoint_write_if_free(request->account);
 }
 
 /*
- * The whole request, with the account's lock held. A denial moves nothing and
- * claims no key.
+ * The whole request from the ledger, with the account's lock held exclusively. A
+ * denial moves nothing and claims no key. Holds that are over give their tokens
+ * back first.
  */
+static void
+serve_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
+{
+	Snapshot snapshot;
+	Account account;
+
+	engine_count_ledger();
+	hold_lapse_due(request->account);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	if (!account_read(&account, request->account, snapshot))
+		deny(answer, REASON_ACCOUNT_NOT_FOUND, 0);
+	else if (!replay(request, answer))
+	{
+		if (account.suspended)
+			deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
+		else
+			spend_from_ledger(spender, request, answer, &account, snapshot);
+	}
+	UnregisterSnapshot(snapshot);
+}
+
+/* A shared lock taken for nothing is given back, so that two who go on to the exclusive one cannot deadlock. */
+static bool
+serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
+{
+	bool fresh = false;
+
+	if (!spender->locked)
+		fresh = lock_account_fresh(request->account, LOCK_TOKENS, RowExclusiveLock);
+	if (!writer_has_foreign_triggers(spender->ledger) &&
+		serve_from_engine(spender, request, answer))
+		return true;
+	if (fresh)
+		lock_account_release(request->account, LOCK_TOKENS, RowExclusiveLock);
+	return false;
+}
+
 void
-spend_locked(const SpendRequest *request, SpendAnswer *answer)
+spend_serve(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
+{
+	memset(answer, 0, sizeof(*answer));
+	if (request->app != NULL)
+		app_require_cached(request->app);
+	if (engine_may_serve(request->account) && serve_sharing(spender, request, answer))
+		return;
+	lock_account(request->account, LOCK_TOKENS, ExclusiveLock);
+	serve_from_ledger(spender, request, answer);
+}
+
+void
+spend_one(const SpendRequest *request, SpendAnswer *answer)
+{
+	Spender spender;
+
+	spend_begin(&spender, false);
+	spend_serve(&spender, request, answer);
+	spend_end(&spender);
+}
+
+/* In grants for other apps: what the caller may have meant. */
+static int64
+remaining_elsewhere(const SpendRequest *request)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Account account;
-	Holdings holdings;
+	Balances balances;
+	int64 remaining = 0;
 
-	memset(answer, 0, sizeof(*answer));
-	if (!account_read(&account, request->account, snapshot))
-		answer->reason = REASON_ACCOUNT_NOT_FOUND;
-	else if (!replay(request, answer, snapshot))
+	if (account_read(&account, request->account, snapshot))
 	{
-		if (account.suspended)
-			answer->reason = REASON_ACCOUNT_SUSPENDED;
-		else
-		{
-			if (request->app != NULL)
-				app_require(request->app, snapshot);
-			holding_load(&holdings, &account, account_verb_time(&account), snapshot);
-			decide(request, answer, &holdings);
-			if (answer->granted)
-				write_entries(request, answer, holding_balances(&holdings), holdings.now);
-			if (holding_balances(&holdings)->tail_entries >= settings_checkpoint_entries)
-				ledger_checkpoint(request->account, snapshot);
-		}
+		TimestampTz now = account_verb_time(&account);
+
+		balance_load(&balances, request->account, now, snapshot);
+		remaining = balance_remaining(&balances, (TokenScope){.every_app = true}, now) -
+					balance_remaining(&balances, (TokenScope){.app = request->app}, now);
 	}
 	UnregisterSnapshot(snapshot);
+	return remaining;
 }
 
 void
@@ -204,14 +507,15 @@ spend_raise(const SpendRequest *request, const SpendAnswer *answer)
 	bool shortage = answer->reason == REASON_TOKENS_EXHAUSTED ||
 					answer->reason == REASON_PACKAGE_EXPIRED ||
 					answer->reason == REASON_NO_ACTIVE_PLAN;
-	bool other_apps = shortage && answer->remaining_elsewhere > 0;
+	int64 elsewhere = shortage ? remaining_elsewhere(request) : 0;
 
 	ereport(ERROR,
 			(errcode(reason_sqlstate(answer->reason)), errmsg("%s", reason_error(answer->reason)),
 			 errdetail("Account %s was asked for " INT64_FORMAT " tokens and has " INT64_FORMAT
 					   " that can be used for this.",
 					   identifier_text(request->account), request->tokens, answer->remaining),
-			 other_apps ? errhint("%s " INT64_FORMAT " tokens are left in grants for other apps.",
-								  reason_message(answer->reason), answer->remaining_elsewhere)
-						: errhint("%s", reason_message(answer->reason))));
+			 elsewhere > 0
+				 ? errhint("%s " INT64_FORMAT " tokens are left in grants for other apps.",
+						   reason_message(answer->reason), elsewhere)
+				 : errhint("%s", reason_message(answer->reason))));
 }

@@ -7,7 +7,9 @@
 #define BILLING_SPEND_H
 
 #include "reason.h"
+#include "utils/timestamp.h"
 #include "utils/uuid.h"
+#include "writer.h"
 
 typedef struct SpendRequest
 {
@@ -25,14 +27,25 @@ typedef struct SpendAnswer
 	bool granted;
 	bool replayed;
 	Reason reason;
-	int64 remaining;           /* for the same app, afterwards */
-	int64 remaining_elsewhere; /* in grants of other apps; only on a denial */
-	pg_uuid_t hold;            /* made, now or by the first request with the key */
+	int64 remaining; /* for the same app, afterwards */
+	TimestampTz now; /* the account's clock at the decision */
+	pg_uuid_t hold;  /* made, now or by the first request with the key */
 } SpendAnswer;
 
+/* Serves one request or, with locks that the caller has taken, a batch of them. */
+typedef struct Spender
+{
+	bool locked; /* the caller holds locks that keep changes out */
+	Relation ledger;
+	bool open; /* the writer is */
+	Writer writer;
+} Spender;
+
 extern void spend_prevent(const char *function);
-extern void spend_lock(const pg_uuid_t *account);
-extern void spend_locked(const SpendRequest *request, SpendAnswer *answer);
+extern void spend_begin(Spender *spender, bool locked);
+extern void spend_serve(Spender *spender, const SpendRequest *request, SpendAnswer *answer);
+extern void spend_end(Spender *spender);
+extern void spend_one(const SpendRequest *request, SpendAnswer *answer);
 extern void
 spend_raise(const SpendRequest *request, const SpendAnswer *answer) pg_attribute_noreturn();
 

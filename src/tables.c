@@ -76,9 +76,12 @@ static Oid amount_oid = InvalidOid;
 static Oid table_oids[TABLE_COUNT];
 static Oid index_oids[INDEX_COUNT];
 
+static uint64 generation = 1;
+
 static void
 forget_all(void)
 {
+	generation++;
 	schema_oid = owner_oid = amount_oid = InvalidOid;
 	memset(table_oids, 0, sizeof(table_oids));
 	memset(index_oids, 0, sizeof(index_oids));
@@ -118,6 +121,13 @@ tables_init(void)
 	CacheRegisterRelcacheCallback(relcache_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
+}
+
+/* Changes whenever what is cached about the tables may have. */
+uint64
+tables_generation(void)
+{
+	return generation;
 }
 
 Oid

@@ -220,6 +220,7 @@ typedef enum EventColumn
 
 extern void tables_init(void);
 extern Oid tables_schema(void);
+extern uint64 tables_generation(void);
 extern Oid tables_owner(void);
 extern Oid tables_amount_type(void);
 extern Oid tables_oid(TableId table);

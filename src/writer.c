@@ -7,24 +7,54 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
 #include "executor/executor.h"
+#include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 
 #include "compat.h"
 #include "writer.h"
+
+/*
+ * Triggers that are neither ours nor of a foreign key: change capture, or the
+ * bridge of a tool that rewrites the table. They must see every row.
+ */
+bool
+writer_has_foreign_triggers(Relation table)
+{
+	TriggerDesc *triggers = table->trigdesc;
+
+	if (triggers == NULL || !(triggers->trig_insert_before_row || triggers->trig_insert_after_row))
+		return false;
+	for (int i = 0; i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (!trigger->tgisinternal && TRIGGER_FOR_INSERT(trigger->tgtype) &&
+			TRIGGER_FOR_ROW(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED &&
+			get_func_namespace(trigger->tgfoid) != tables_schema())
+			return true;
+	}
+	return false;
+}
 
 void
 writer_begin(Writer *writer, TableId table)
 {
 	writer->table = table_open(tables_oid(table), RowExclusiveLock);
+	writer->foreign_triggers = writer_has_foreign_triggers(writer->table);
 	writer->estate = CreateExecutorState();
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, writer->table, 0, NULL, 0);
 	ExecOpenIndices(writer->result, false);
 	writer->slot = table_slot_create(writer->table, NULL);
+	if (writer->foreign_triggers)
+		AfterTriggerBeginQuery();
 }
 
-void
-writer_insert(Writer *writer, const Datum *values, const bool *nulls)
+static void
+fill(Writer *writer, const Datum *values, const bool *nulls)
 {
 	int columns = writer->slot->tts_tupleDescriptor->natts;
 
@@ -32,16 +62,62 @@ writer_insert(Writer *writer, const Datum *values, const bool *nulls)
 	memcpy(writer->slot->tts_values, values, columns * sizeof(Datum));
 	memcpy(writer->slot->tts_isnull, nulls, columns * sizeof(bool));
 	ExecStoreVirtualTuple(writer->slot);
-	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
-	if (writer->result->ri_NumIndices > 0)
-		compat_insert_index_tuples(writer->result, writer->slot, writer->estate);
+}
+
+void
+writer_insert(Writer *writer, const Datum *values, const bool *nulls)
+{
+	fill(writer, values, nulls);
+	if (writer->foreign_triggers)
+	{
+		writer->estate->es_output_cid = GetCurrentCommandId(true);
+		PushActiveSnapshot(GetLatestSnapshot());
+		ExecSimpleRelationInsert(writer->result, writer->estate, writer->slot);
+		PopActiveSnapshot();
+	}
+	else
+	{
+		table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
+		(void) compat_insert_index_tuples(writer->result, writer->slot, writer->estate, NIL);
+	}
 	ResetPerTupleExprContext(writer->estate);
+}
+
+/*
+ * Does not wait for another transaction that is inserting the same key, as a
+ * unique index otherwise does: false if there is, or was, such a row, and then
+ * the caller deletes the new one again. Of two such rows the index shows the
+ * later the earlier, so one of them always stays.
+ */
+bool
+writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
+							   IndexId unique_index)
+{
+	bool unique;
+
+	Assert(!writer->foreign_triggers);
+	fill(writer, values, nulls);
+	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
+	unique = compat_insert_index_tuples(writer->result, writer->slot, writer->estate,
+										list_make1_oid(tables_index_oid(unique_index)));
+	ResetPerTupleExprContext(writer->estate);
+	return unique;
+}
+
+void
+writer_delete_last(Writer *writer)
+{
+	CommandCounterIncrement();
+	simple_table_tuple_delete(writer->table, &writer->slot->tts_tid, InvalidSnapshot);
+	CommandCounterIncrement();
 }
 
 /* The rows are visible to what the transaction does next. Locks stay to its end. */
 void
 writer_end(Writer *writer)
 {
+	if (writer->foreign_triggers)
+		AfterTriggerEndQuery(writer->estate);
 	ExecCloseIndices(writer->result);
 	ExecDropSingleTupleTableSlot(writer->slot);
 	table_close(writer->table, NoLock);

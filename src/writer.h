@@ -18,10 +18,15 @@ typedef struct Writer
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
+	bool foreign_triggers; /* rows go through the executor, for others' triggers */
 } Writer;
 
+extern bool writer_has_foreign_triggers(Relation table);
 extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
+extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
+										   IndexId unique_index);
+extern void writer_delete_last(Writer *writer);
 extern void writer_end(Writer *writer);
 
 #endif /* BILLING_WRITER_H */

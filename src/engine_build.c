@@ -1,0 +1,305 @@
+/*
+ * engine_build.c
+ *	  Making an entry from the ledger, and looking past it.
+ *
+ * A builder closes the entry, so that nobody takes, waits until every take has
+ * landed, and counts: what is committed, and what is in progress. The lock that
+ * it shares with those who spend keeps out whoever takes something away.
+ */
+#include "postgres.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/snapmgr.h"
+
+#include "account.h"
+#include "compat.h"
+#include "engine_internal.h"
+#include "probe.h"
+
+/* What this backend has closed; an error or the session's end must open it again. */
+static bool closed = false;
+static EngineKey closed_key;
+
+static bool
+is_open(const EngineEntry *entry)
+{
+	return entry->state != ENTRY_CLOSED;
+}
+
+static bool
+has_landed(const EngineEntry *entry)
+{
+	return entry->inflight == 0;
+}
+
+/* Called at the end of every (sub)transaction that failed. */
+void
+engine_abandon_build(void)
+{
+	EngineSet *set;
+	EngineEntry *entry;
+
+	if (!closed)
+		return;
+	closed = false;
+	set = engine_lock_set(&closed_key);
+	entry = engine_find(set, &closed_key);
+	if (entry != NULL && entry->state == ENTRY_CLOSED)
+		entry->state = ENTRY_INVALID;
+	engine_unlock_set(set);
+	engine_wake(set);
+}
+
+/* What an entry was when it was closed. */
+typedef struct Closing
+{
+	bool was_valid;
+	uint32 retired;
+	TimestampTz hold_due;
+} Closing;
+
+/*
+ * Closes the entry and waits until every take has landed. NULL: another backend
+ * has it closed, or (only then *full) there is no room for it.
+ */
+static EngineSet *
+close_entry(const EngineKey *key, bool claim, Closing *closing, bool *full)
+{
+	EngineSet *set = engine_lock_set(key);
+	EngineEntry *entry = claim ? engine_find_or_claim(set, key) : engine_find(set, key);
+
+	*full = entry == NULL;
+	if (entry == NULL || entry->state == ENTRY_CLOSED)
+	{
+		engine_unlock_set(set);
+		if (entry != NULL)
+			engine_sleep(set, key, is_open);
+		return NULL;
+	}
+	closing->was_valid = entry->state == ENTRY_VALID;
+	closing->retired = entry->retired;
+	closing->hold_due = entry->hold_due;
+	entry->state = ENTRY_CLOSED;
+	entry->hold_due = DT_NOEND;
+	closed = true;
+	closed_key = *key;
+	engine_unlock_set(set);
+	engine_sleep(set, key, has_landed);
+	return set;
+}
+
+/* Grants in the order in which they are drawn on; those with nothing left and nothing open come last. */
+static bool
+is_live(const GrantBalance *grant)
+{
+	return balance_available(grant) > 0 || grant->undecided > 0;
+}
+
+static void
+fill_slot(EngineEntry *entry, const GrantBalance *grant)
+{
+	EngineSlot *slot = &entry->slot[entry->slots++];
+
+	slot->grant = grant->grant_id;
+	slot->app = engine_app_id(grant->app);
+	slot->available = Max(balance_available(grant), 0);
+	slot->undecided = grant->undecided;
+	slot->effective_at = grant->effective_at;
+	slot->expires_at = grant->expires_at;
+}
+
+static void
+fill_slots(EngineEntry *entry, const Balances *balances, TimestampTz now)
+{
+	entry->slots = 0;
+	entry->more = false;
+	entry->boundary = DT_NOEND;
+	for (int live = 1; live >= 0; live--)
+		for (int i = 0; i < balances->count; i++)
+		{
+			const GrantBalance *grant = &balances->grants[i];
+
+			if (grant->voided || is_live(grant) != (live == 1))
+				continue;
+			if (grant->effective_at > now)
+				entry->boundary = Min(entry->boundary, grant->effective_at);
+			else
+			{
+				entry->boundary = Min(entry->boundary, grant->expires_at);
+				if (entry->slots < ENGINE_SLOTS)
+					fill_slot(entry, grant);
+				else
+					entry->more |= live == 1;
+			}
+		}
+}
+
+static TimestampTz
+next_hold_due(const pg_uuid_t *account, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+	TimestampTz due = DT_NOEND;
+
+	probe_key_uuid(&key, 1, account);
+	probe_begin(&probe, INDEX_HOLD_OPEN, snapshot, &key, 1);
+	if (probe_next(&probe))
+		due = probe_time(&probe, HOLD_EXPIRES_AT);
+	probe_end(&probe);
+	return due;
+}
+
+/* What a build reads before it locks the set again. */
+typedef struct Reading
+{
+	bool found;
+	Account account;
+	TimestampTz now;
+	TimestampTz hold_due;
+	Balances balances;
+} Reading;
+
+static void
+read_ledger(Reading *reading, const pg_uuid_t *account)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+
+	reading->found = account_read(&reading->account, account, snapshot);
+	if (reading->found)
+	{
+		reading->now = account_verb_time(&reading->account);
+		reading->hold_due = next_hold_due(account, snapshot);
+		balance_load_undecided(&reading->balances, account, reading->now);
+	}
+	UnregisterSnapshot(snapshot);
+}
+
+static void
+install(EngineEntry *entry, const Reading *reading, Oid storage)
+{
+	entry->suspended = reading->account.suspended;
+	entry->has_clock = reading->account.has_test_clock;
+	entry->clock = reading->account.test_clock;
+	entry->storage = storage;
+	entry->undecided_grants = reading->balances.undecided_grants;
+	entry->hold_due = Min(entry->hold_due, reading->hold_due);
+	entry->next_entry_no = Max(entry->next_entry_no, reading->balances.last_entry_no + 1);
+	fill_slots(entry, &reading->balances, reading->now);
+	entry->generation = engine_new_generation();
+	engine_rehome(entry);
+}
+
+/*
+ * Builds the account's entry, or waits for whoever does; the caller holds the
+ * account's lock in RowExclusiveLock and looks again. False: there is no room,
+ * or no such account; the ledger has to decide.
+ */
+bool
+engine_build(const pg_uuid_t *account, Oid storage)
+{
+	EngineKey key = engine_key(account);
+	Reading reading;
+	Closing closing;
+	bool full;
+	EngineSet *set = close_entry(&key, true, &closing, &full);
+	EngineEntry *entry;
+
+	if (set == NULL)
+		return !full;
+	read_ledger(&reading, account);
+	engine_count(COUNTER_BUILDS);
+
+	(void) engine_lock_set(&key);
+	entry = engine_find(set, &key);
+	if (reading.found)
+		install(entry, &reading, storage);
+	/* a grant or a return may have landed behind the scan: then it counts for nothing */
+	entry->state = reading.found && entry->retired == closing.retired ? ENTRY_VALID : ENTRY_INVALID;
+	closed = false;
+	engine_unlock_set(set);
+	engine_wake(set);
+	return reading.found;
+}
+
+static TransactionId
+another_in_progress(const Balances *balances, const char *app)
+{
+	TokenScope scope = {.app = app};
+
+	for (int i = 0; i < balances->count; i++)
+		if (TransactionIdIsValid(balances->grants[i].in_progress) &&
+			balance_in_scope(&balances->grants[i], scope))
+			return balances->grants[i].in_progress;
+	return balances->granting;
+}
+
+/*
+ * The outcome of a request depends on others: waits for one of them, if there is
+ * one, where cancel, lock_timeout and the deadlock detector see it, and has the
+ * entry built anew.
+ */
+void
+engine_wait_for_another(const EngineRequest *request)
+{
+	Balances balances;
+	TransactionId another;
+
+	balance_load_undecided(&balances, request->account, DT_NOBEGIN);
+	another = another_in_progress(&balances, request->app);
+	if (TransactionIdIsValid(another))
+	{
+		engine_count(COUNTER_WAITS);
+		XactLockTableWait(another, NULL, NULL, XLTW_None);
+	}
+	engine_retire(request->account);
+}
+
+/* False: the entry is not there, or another backend has closed it meanwhile. */
+static bool
+read_watermark(const EngineKey *key, int64 *watermark)
+{
+	Closing closing;
+	bool full;
+	EngineSet *set = close_entry(key, false, &closing, &full);
+	EngineEntry *entry;
+
+	if (set == NULL)
+		return false;
+	(void) engine_lock_set(key);
+	entry = engine_find(set, key);
+	*watermark = entry->generation == 0 ? 0 : entry->next_entry_no - 1;
+	entry->hold_due = Min(entry->hold_due, closing.hold_due);
+	entry->state =
+		closing.was_valid && entry->retired == closing.retired ? ENTRY_VALID : ENTRY_INVALID;
+	closed = false;
+	engine_unlock_set(set);
+	engine_wake(set);
+	return *watermark > 0;
+}
+
+/*
+ * The highest number such that every entry up to it has landed; 0: nobody can
+ * tell. Stops takers only for as long as rows are landing. The caller holds the
+ * account's lock in a mode that keeps changes out.
+ */
+int64
+engine_watermark(const pg_uuid_t *account)
+{
+	EngineKey key;
+	Relation ledger;
+	int64 watermark = 0;
+
+	if (!engine_enabled())
+		return 0;
+	key = engine_key(account);
+	if (read_watermark(&key, &watermark))
+		return watermark;
+	ledger = table_open(key.ledger, RowExclusiveLock);
+	if (engine_build(account, compat_relation_storage(ledger)))
+		(void) read_watermark(&key, &watermark);
+	table_close(ledger, NoLock);
+	return watermark;
+}

@@ -1,0 +1,115 @@
+/*
+ * engine_internal.h
+ *	  What the engine's own files share.
+ */
+#ifndef BILLING_ENGINE_INTERNAL_H
+#define BILLING_ENGINE_INTERNAL_H
+
+#include "storage/lwlock.h"
+#include "utils/snapshot.h"
+
+#include "balance.h"
+#include "engine.h"
+
+/* Accounts of one set share a lock and compete for its entries. */
+#define ENGINE_WAYS 8
+
+typedef enum EntryState
+{
+	ENTRY_INVALID, /* to be built by whoever needs it next */
+	ENTRY_CLOSED,  /* being built, or looked at for a checkpoint: takers sleep */
+	ENTRY_VALID
+} EntryState;
+
+/* Without padding: compared as bytes. */
+typedef struct EngineKey
+{
+	Oid database;
+	Oid ledger; /* the table's OID; InvalidOid: entry not in use */
+	pg_uuid_t account;
+} EngineKey;
+
+/* One grant. */
+typedef struct EngineSlot
+{
+	pg_uuid_t grant;
+	uint64 app;      /* engine_app_id; 0: every app */
+	int64 available; /* that nobody has taken */
+	int64 undecided; /* taken, or to be returned, by transactions in progress */
+	TimestampTz effective_at;
+	TimestampTz expires_at;
+} EngineSlot;
+
+typedef struct EngineEntry
+{
+	EngineKey key;
+	uint8 state;
+	uint8 slots; /* in use */
+	bool more;   /* there are grants beyond these slots */
+	bool suspended;
+	bool has_clock;
+	uint32 retired;    /* counts retirements, so that a builder notices one */
+	uint32 used;       /* the set's tick when it was last used */
+	int32 inflight;    /* takes whose rows have not landed */
+	Oid storage;       /* the ledger's file when this was built */
+	uint64 generation; /* of the last build; 0: never built */
+	int64 next_entry_no;
+	TimestampTz clock;      /* the account's test clock */
+	TimestampTz boundary;   /* when the next grant begins or ends */
+	TimestampTz hold_due;   /* when the next open hold lapses */
+	int64 undecided_grants; /* tokens of grants whose transaction is in progress */
+	EngineSlot slot[ENGINE_SLOTS];
+} EngineEntry;
+
+typedef struct EngineSet
+{
+	LWLock lock;
+	uint32 tick;
+	EngineEntry entry[ENGINE_WAYS];
+} EngineSet;
+
+typedef enum EngineCounter
+{
+	COUNTER_TAKES,
+	COUNTER_DENIALS, /* without a scan */
+	COUNTER_BUILDS,
+	COUNTER_WAITS,  /* for another transaction */
+	COUNTER_LEDGER, /* requests decided from the ledger */
+	COUNTER_EVICTIONS,
+	COUNTER_RETIREMENTS,
+	COUNTER_CHECKPOINTS,
+	COUNTER_COUNT
+} EngineCounter;
+
+/* engine.c: sets and entries */
+extern EngineKey engine_key(const pg_uuid_t *account);
+extern EngineSet *engine_lock_set(const EngineKey *key);
+extern void engine_unlock_set(EngineSet *set);
+extern EngineEntry *engine_find(EngineSet *set, const EngineKey *key);
+extern EngineEntry *engine_find_or_claim(EngineSet *set, const EngineKey *key);
+extern void engine_sleep(EngineSet *set, const EngineKey *key, bool (*ready)(const EngineEntry *));
+extern void engine_wake(EngineSet *set);
+extern uint64 engine_new_generation(void);
+extern void engine_count(EngineCounter counter);
+extern uint64 engine_app_id(const char *app);
+
+/* engine_take.c: what this transaction has taken */
+typedef struct OwnTake
+{
+	EngineKey key;
+	pg_uuid_t grant;
+	int64 tokens;      /* negative: returned by this transaction */
+	uint64 generation; /* of the entry it was noted in */
+	SubTransactionId subid;
+	bool landed;
+	int next; /* in its account's chain */
+} OwnTake;
+
+extern void engine_rehome(const EngineEntry *entry);
+extern int64 engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot);
+
+/* engine_build.c */
+extern bool engine_build(const pg_uuid_t *account, Oid storage);
+extern void engine_abandon_build(void);
+
+#endif /* BILLING_ENGINE_INTERNAL_H */

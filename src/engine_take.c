@@ -1,0 +1,625 @@
+/*
+ * engine_take.c
+ *	  Taking tokens out of an entry, and what becomes of them when the
+ *	  transaction ends.
+ *
+ * A take is noted here before its rows are written, so that whatever happens
+ * next finds it: the rows land, an error undoes it, or the end of the
+ * (sub)transaction decides it. The callbacks neither allocate nor throw.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/memutils.h"
+
+#include "compat.h"
+#include "engine_internal.h"
+#include "lock.h"
+
+/* In the order in which they were made; those of a subtransaction stand at the end. */
+static OwnTake *own = NULL;
+static int own_count = 0;
+static int own_capacity = 0;
+
+/* Chains of the takes of one account (and of few others), newest first: position + 1, 0 ends one. */
+#define CHAINS 1024
+static int chain_head[CHAINS];
+
+/* Takes since the last landing: their rows are being written. */
+static int unlanded = 0;
+
+/* Accounts to which this transaction added grants: only the ledger knows them. */
+static EngineKey *additions = NULL;
+static int addition_count = 0;
+static int addition_capacity = 0;
+
+static bool callbacks_registered = false;
+
+static void remember_addition(const pg_uuid_t *account);
+static void transaction_ended(XactEvent event, void *arg);
+static void subtransaction_ended(SubXactEvent event, SubTransactionId subid,
+								 SubTransactionId parent, void *arg);
+
+/* Memory outlives the transaction, so that its end need not free anything. */
+static void
+reserve(int count)
+{
+	if (!callbacks_registered)
+	{
+		RegisterXactCallback(transaction_ended, NULL);
+		RegisterSubXactCallback(subtransaction_ended, NULL);
+		callbacks_registered = true;
+	}
+	if (own_count + count > own_capacity)
+	{
+		int capacity = Max(64, own_capacity * 2);
+
+		own = own == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(OwnTake) * capacity)
+						  : repalloc_huge(own, sizeof(OwnTake) * (Size) capacity);
+		own_capacity = capacity;
+	}
+}
+
+static int
+chain_of(const EngineKey *key)
+{
+	/* the last byte is the bucket, the one before it is random */
+	return key->account.data[UUID_LEN - 2] << 2 | (key->account.data[UUID_LEN - 3] & 3);
+}
+
+static void
+note(const EngineEntry *entry, const EngineSlot *slot, int64 tokens, bool landed)
+{
+	OwnTake *take = &own[own_count];
+	int chain = chain_of(&entry->key);
+
+	take->next = chain_head[chain];
+	chain_head[chain] = ++own_count;
+	take->key = entry->key;
+	take->grant = slot->grant;
+	take->tokens = tokens;
+	take->generation = entry->generation;
+	take->subid = GetCurrentSubTransactionId();
+	take->landed = landed;
+}
+
+/* Forgets the newest one. */
+static void
+pop(void)
+{
+	OwnTake *take = &own[--own_count];
+
+	chain_head[chain_of(&take->key)] = take->next;
+}
+
+static void
+forget_all(void)
+{
+	if (own_count > 0)
+		memset(chain_head, 0, sizeof(chain_head));
+	own_count = unlanded = addition_count = 0;
+}
+
+static EngineSlot *
+find_slot(EngineEntry *entry, const pg_uuid_t *grant)
+{
+	for (int i = 0; i < entry->slots; i++)
+		if (memcmp(entry->slot[i].grant.data, grant->data, UUID_LEN) == 0)
+			return &entry->slot[i];
+	return NULL;
+}
+
+static bool
+is_open(const EngineEntry *entry)
+{
+	return entry->state != ENTRY_CLOSED;
+}
+
+static bool
+in_scope(const EngineSlot *slot, const EngineRequest *request, uint64 app)
+{
+	return slot->app == 0 || (request->app != NULL && slot->app == app);
+}
+
+/* Undecided by this transaction's own doing: to itself nothing about them is open. */
+int64
+engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
+{
+	int64 sum = 0;
+
+	for (int at = chain_head[chain_of(&entry->key)]; at > 0; at = own[at - 1].next)
+	{
+		const OwnTake *take = &own[at - 1];
+
+		if (take->generation == entry->generation && take->tokens > 0 &&
+			memcmp(&take->key, &entry->key, sizeof(EngineKey)) == 0 &&
+			memcmp(take->grant.data, slot->grant.data, UUID_LEN) == 0)
+			sum += take->tokens;
+	}
+	return sum;
+}
+
+/*
+ * A build counts this transaction's rows anew: what it noted earlier belongs to
+ * the new generation from now on.
+ */
+void
+engine_rehome(const EngineEntry *entry)
+{
+	for (int at = chain_head[chain_of(&entry->key)]; at > 0; at = own[at - 1].next)
+		if (memcmp(&own[at - 1].key, &entry->key, sizeof(EngineKey)) == 0)
+			own[at - 1].generation = entry->generation;
+}
+
+static void
+take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake *take)
+{
+	int64 wanted = request->tokens;
+
+	take->parts = 0;
+	take->emptied = false;
+	for (int i = 0; i < entry->slots && wanted > 0; i++)
+	{
+		EngineSlot *slot = &entry->slot[i];
+		int64 taken = Min(wanted, slot->available);
+
+		if (taken <= 0 || !in_scope(slot, request, app))
+			continue;
+		slot->available -= taken;
+		slot->undecided += taken;
+		wanted -= taken;
+		take->emptied |= slot->available == 0;
+		take->part[take->parts].grant = slot->grant;
+		take->part[take->parts].tokens = taken;
+		take->parts++;
+		note(entry, slot, taken, false);
+		unlanded++;
+	}
+	Assert(wanted == 0);
+	take->first_entry_no = entry->next_entry_no;
+	entry->next_entry_no += take->parts;
+	entry->inflight++;
+}
+
+/* One that a build would leave out, to make room for a later grant. */
+static bool
+has_dry_slot(const EngineEntry *entry)
+{
+	for (int i = 0; i < entry->slots; i++)
+		if (entry->slot[i].available == 0 && entry->slot[i].undecided == 0)
+			return true;
+	return false;
+}
+
+/* With the set locked and the entry valid. */
+static EngineOutcome
+decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake *take)
+{
+	int64 available = 0;
+	int64 undecided = entry->undecided_grants;
+
+	take->any_in_time = false;
+	for (int i = 0; i < entry->slots; i++)
+	{
+		EngineSlot *slot = &entry->slot[i];
+
+		if (!in_scope(slot, request, app))
+			continue;
+		take->any_in_time = true;
+		available += slot->available;
+		undecided += slot->undecided;
+		if (slot->undecided > 0)
+			undecided -= engine_own_undecided(entry, slot);
+	}
+	take->remaining = available;
+	if (available >= request->tokens && !take->may_take)
+		return ENGINE_READY;
+	if (available >= request->tokens)
+	{
+		take_from_slots(entry, request, app, take);
+		take->remaining -= request->tokens;
+		return ENGINE_TAKEN;
+	}
+	if (entry->more && has_dry_slot(entry))
+		return ENGINE_REBUILD;
+	if (entry->more || entry->hold_due <= take->now)
+		return ENGINE_LEDGER;
+	return request->tokens > available + undecided ? ENGINE_SHORT : ENGINE_UNCERTAIN;
+}
+
+/*
+ * One look at the entry: true with the outcome, or false after having slept or
+ * built, when it is to be looked at again.
+ */
+static bool
+try_once(const EngineKey *key, const EngineRequest *request, uint64 app, Oid storage,
+		 EngineTake *take, EngineOutcome *outcome)
+{
+	EngineSet *set = engine_lock_set(key);
+	EngineEntry *entry = engine_find(set, key);
+
+	if (entry != NULL && entry->state == ENTRY_CLOSED)
+	{
+		engine_unlock_set(set);
+		engine_sleep(set, key, is_open);
+		return false;
+	}
+	if (entry != NULL && entry->state == ENTRY_VALID && entry->storage == storage)
+	{
+		take->now = entry->has_clock ? entry->clock : GetCurrentTimestamp();
+		if (take->now < entry->boundary)
+		{
+			*outcome = entry->suspended ? ENGINE_SUSPENDED : decide(entry, request, app, take);
+			if (*outcome != ENGINE_REBUILD)
+			{
+				engine_unlock_set(set);
+				return true;
+			}
+		}
+	}
+	engine_unlock_set(set);
+	if (engine_build(&key->account, storage))
+		return false;
+	*outcome = ENGINE_LEDGER;
+	return true;
+}
+
+static EngineOutcome
+try_until_decided(const EngineRequest *request, Relation ledger, EngineTake *take)
+{
+	EngineKey key = engine_key(request->account);
+	uint64 app = engine_app_id(request->app);
+	EngineOutcome outcome;
+
+	while (!try_once(&key, request, app, compat_relation_storage(ledger), take, &outcome))
+		CHECK_FOR_INTERRUPTS();
+	if (outcome == ENGINE_SHORT)
+		engine_count(COUNTER_DENIALS);
+	return outcome;
+}
+
+/* As engine_take, but READY where that would take: for who expects to be denied. */
+EngineOutcome
+engine_peek(const EngineRequest *request, Relation ledger, EngineTake *take)
+{
+	take->may_take = false;
+	return try_until_decided(request, ledger, take);
+}
+
+/*
+ * Takes tokens, with the account's lock held in RowExclusiveLock. After TAKEN
+ * the caller writes the rows and calls engine_land() or engine_undo(); nothing
+ * that may wait for another transaction may stand in between, since a builder
+ * waits for it without the deadlock detector's knowledge.
+ */
+EngineOutcome
+engine_take(const EngineRequest *request, Relation ledger, EngineTake *take)
+{
+	EngineOutcome outcome;
+
+	(void) GetCurrentTransactionId();
+	reserve(ENGINE_SLOTS);
+	Assert(unlanded == 0);
+	take->may_take = true;
+	outcome = try_until_decided(request, ledger, take);
+	if (outcome == ENGINE_TAKEN)
+		engine_count(COUNTER_TAKES);
+	return outcome;
+}
+
+/* Gives out the numbers of rows that return tokens; they have to land like any others. */
+static void
+take_numbers(EngineEntry *entry, int rows, EngineTake *take)
+{
+	static const EngineSlot nothing;
+
+	take->first_entry_no = entry->next_entry_no;
+	entry->next_entry_no += rows;
+	entry->inflight++;
+	note(entry, &nothing, 0, false);
+	unlanded++;
+}
+
+/*
+ * Numbers for rows that take nothing. False: the ledger has to tell, under the
+ * exclusive lock.
+ */
+bool
+engine_number(const pg_uuid_t *account, Relation ledger, int rows, EngineTake *take)
+{
+	EngineKey key = engine_key(account);
+
+	(void) GetCurrentTransactionId();
+	reserve(1);
+	for (;;)
+	{
+		EngineSet *set = engine_lock_set(&key);
+		EngineEntry *entry = engine_find(set, &key);
+		bool valid = entry != NULL && entry->state == ENTRY_VALID &&
+					 entry->storage == compat_relation_storage(ledger);
+
+		if (valid)
+			take_numbers(entry, rows, take);
+		engine_unlock_set(set);
+		if (valid)
+			return true;
+		if (!engine_build(account, compat_relation_storage(ledger)))
+			return false;
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+static void
+end_inflight(EngineSet *set, EngineEntry *entry)
+{
+	entry->inflight--;
+	if (entry->state == ENTRY_CLOSED && entry->inflight == 0)
+		engine_wake(set);
+}
+
+/* Keeps a transaction that consumes a million times from one grant at one note. */
+static void
+merge_newest(void)
+{
+	OwnTake *last = &own[own_count - 1];
+	OwnTake *before = last - 1;
+
+	if (own_count >= 2 && before->landed && before->tokens > 0 && last->tokens > 0 &&
+		before->generation == last->generation && before->subid == last->subid &&
+		memcmp(&before->key, &last->key, sizeof(EngineKey)) == 0 &&
+		memcmp(before->grant.data, last->grant.data, UUID_LEN) == 0)
+	{
+		before->tokens += last->tokens;
+		pop();
+	}
+}
+
+/* Rows and index entries are there: from now on a scan finds them. */
+void
+engine_land(void)
+{
+	OwnTake *last = &own[own_count - 1];
+	EngineSet *set = engine_lock_set(&last->key);
+	EngineEntry *entry = engine_find(set, &last->key);
+
+	Assert(unlanded > 0 && entry != NULL);
+	end_inflight(set, entry);
+	engine_unlock_set(set);
+	for (; unlanded > 0; unlanded--)
+		own[own_count - unlanded].landed = true;
+	merge_newest();
+}
+
+/* What the end of a transaction does with one of its takes in the entry it was noted in. */
+static void
+settle(const OwnTake *take, bool committed)
+{
+	EngineSet *set;
+	EngineEntry *entry;
+	EngineSlot *slot = NULL;
+	int64 undecided = Abs(take->tokens);
+
+	if (undecided == 0)
+		return;
+	set = engine_lock_set(&take->key);
+	entry = engine_find(set, &take->key);
+	if (entry != NULL && entry->generation == take->generation)
+		slot = find_slot(entry, &take->grant);
+	if (slot != NULL)
+	{
+		slot->undecided -= undecided;
+		/* taken and given up, or returned for good: there to be taken */
+		if ((take->tokens > 0) != committed)
+			slot->available += undecided;
+	}
+	else if (entry != NULL && !committed)
+	{
+		/* a newer build counted these rows as taken */
+		entry->retired++;
+		if (entry->state == ENTRY_VALID)
+			entry->state = ENTRY_INVALID;
+	}
+	engine_unlock_set(set);
+}
+
+/* Undoes the takes since the last landing, whose rows are not there or are gone again. */
+static void
+undo_unlanded(void)
+{
+	OwnTake *last;
+	EngineSet *set;
+	EngineEntry *entry;
+
+	if (unlanded == 0)
+		return;
+	last = &own[own_count - 1];
+	for (int i = own_count - unlanded; i < own_count; i++)
+		settle(&own[i], false);
+	set = engine_lock_set(&last->key);
+	entry = engine_find(set, &last->key);
+	if (entry != NULL)
+		end_inflight(set, entry);
+	engine_unlock_set(set);
+	for (; unlanded > 0; unlanded--)
+		pop();
+}
+
+void
+engine_undo(void)
+{
+	undo_unlanded();
+}
+
+/*
+ * Tokens returned to a grant by rows that have landed: undecided until the end
+ * of the transaction. Where no slot can note them, the entry is built anew, and
+ * the build finds the rows.
+ */
+void
+engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
+{
+	EngineKey key;
+	EngineSet *set;
+	EngineEntry *entry;
+	EngineSlot *slot;
+
+	if (!engine_enabled() || tokens <= 0)
+		return;
+	key = engine_key(account);
+	reserve(1);
+	set = engine_lock_set(&key);
+	entry = engine_find(set, &key);
+	if (entry != NULL)
+	{
+		slot = entry->state == ENTRY_VALID ? find_slot(entry, grant) : NULL;
+		if (slot != NULL)
+		{
+			slot->undecided += tokens;
+			note(entry, slot, -tokens, true);
+		}
+		else
+		{
+			entry->retired++;
+			if (entry->state == ENTRY_VALID)
+				entry->state = ENTRY_INVALID;
+		}
+	}
+	engine_unlock_set(set);
+	remember_addition(account);
+}
+
+/* The entry must not be used any more, if there is one; its number goes on. */
+static void
+retire(const EngineKey *key)
+{
+	EngineSet *set = engine_lock_set(key);
+	EngineEntry *entry = engine_find(set, key);
+
+	if (entry != NULL)
+	{
+		entry->retired++;
+		if (entry->state == ENTRY_VALID)
+			entry->state = ENTRY_INVALID;
+	}
+	engine_unlock_set(set);
+	engine_count(COUNTER_RETIREMENTS);
+}
+
+void
+engine_retire(const pg_uuid_t *account)
+{
+	EngineKey key;
+
+	if (!engine_enabled())
+		return;
+	key = engine_key(account);
+	retire(&key);
+}
+
+/* Whether the account's tokens may be taken from its entry by this transaction. */
+bool
+engine_may_serve(const pg_uuid_t *account)
+{
+	if (!engine_enabled() || lock_held_exclusively(account, LOCK_TOKENS))
+		return false;
+	for (int i = 0; i < addition_count; i++)
+		if (memcmp(additions[i].account.data, account->data, UUID_LEN) == 0)
+			return false;
+	return true;
+}
+
+/*
+ * This transaction added tokens that only it may spend before it commits: from
+ * now on the ledger serves it.
+ */
+static void
+remember_addition(const pg_uuid_t *account)
+{
+	if (!engine_may_serve(account))
+		return;
+	reserve(0);
+	if (addition_count == addition_capacity)
+	{
+		int capacity = Max(16, addition_capacity * 2);
+
+		additions = additions == NULL
+						? MemoryContextAlloc(TopMemoryContext, sizeof(EngineKey) * capacity)
+						: repalloc(additions, sizeof(EngineKey) * capacity);
+		addition_capacity = capacity;
+	}
+	additions[addition_count++] = engine_key(account);
+}
+
+/*
+ * A grant's row has landed. The entry is built anew, and the build counts the
+ * tokens as undecided; so a denial stays certain when the transaction commits,
+ * before and after others can see it.
+ */
+void
+engine_note_addition(const pg_uuid_t *account)
+{
+	if (!engine_enabled())
+		return;
+	engine_retire(account);
+	remember_addition(account);
+}
+
+/* A hold that will lapse: whoever runs short after that looks for it. */
+void
+engine_note_hold(const pg_uuid_t *account, TimestampTz expires_at)
+{
+	EngineKey key;
+	EngineSet *set;
+	EngineEntry *entry;
+
+	if (!engine_enabled())
+		return;
+	key = engine_key(account);
+	set = engine_lock_set(&key);
+	entry = engine_find(set, &key);
+	if (entry != NULL)
+		entry->hold_due = Min(entry->hold_due, expires_at);
+	engine_unlock_set(set);
+}
+
+static void
+transaction_ended(XactEvent event, void *arg pg_attribute_unused())
+{
+	bool committed = event == XACT_EVENT_COMMIT;
+
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	engine_abandon_build();
+	/* COMMIT PREPARED calls nobody: what was prepared stays undecided until a build */
+	if (event != XACT_EVENT_PREPARE)
+	{
+		undo_unlanded();
+		for (int i = own_count - 1; i >= 0; i--)
+			settle(&own[i], committed);
+	}
+	forget_all();
+}
+
+/* Takes of a subtransaction stand at the end: those of its own committed children are its own. */
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
+					 void *arg pg_attribute_unused())
+{
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	{
+		for (int i = own_count - 1; i >= 0 && own[i].subid == subid; i--)
+			own[i].subid = parent;
+		return;
+	}
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	engine_abandon_build();
+	undo_unlanded();
+	while (own_count > 0 && own[own_count - 1].subid == subid)
+	{
+		settle(&own[own_count - 1], false);
+		pop();
+	}
+}

@@ -1,0 +1,126 @@
+/*
+ * verify.c
+ *	  Comparing what is derived, or was summed, with the ledger itself.
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+
+#include "argument.h"
+#include "call.h"
+#include "query.h"
+
+PG_FUNCTION_INFO_V1(billing_verify_ledger);
+
+/* $1: the account; NULL: all. Plain SQL over the rows, sharing nothing with the code that reads balances. */
+#define ONE_CHECK(text)                                                                            \
+	{                                                                                              \
+		.sql = text, .nargs = 1, .argtypes = { UUIDOID }                                           \
+	}
+
+static SqlQuery checks[] = {
+	ONE_CHECK(
+		"SELECT g.account_id, format('grant %s of %s tokens: the ledger takes %s of them', "
+		"g.grant_id, g.tokens, coalesce(l.taken, 0)) "
+		"FROM billing.token_grant g LEFT JOIN LATERAL (SELECT sum(tokens) AS taken "
+		"FROM billing.ledger WHERE account_id = g.account_id AND grant_id = g.grant_id) l ON true "
+		"WHERE ($1 IS NULL OR g.account_id = $1) AND coalesce(l.taken, 0) NOT BETWEEN 0 AND "
+		"g.tokens"),
+
+	ONE_CHECK(
+		"SELECT c.account_id, format('checkpoint of grant %s through entry %s says %s tokens in %s "
+		"entries; the ledger has %s in %s', c.grant_id, c.through_entry_no, c.consumed, c.entries, "
+		"coalesce(l.taken, 0), l.entries) "
+		"FROM billing.checkpoint c CROSS JOIN LATERAL (SELECT sum(tokens) AS taken, count(*) AS "
+		"entries "
+		"FROM billing.ledger WHERE account_id = c.account_id AND grant_id = c.grant_id "
+		"AND entry_no <= c.through_entry_no) l "
+		"WHERE ($1 IS NULL OR c.account_id = $1) "
+		"AND (coalesce(l.taken, 0) <> c.consumed OR l.entries <> c.entries)"),
+
+	ONE_CHECK("SELECT l.account_id, format('grant %s has entries through %s, below the account''s "
+			  "checkpoint, "
+			  "but no checkpoint of its own goes that far', l.grant_id, max(l.entry_no)) "
+			  "FROM billing.ledger l JOIN (SELECT account_id, max(through_entry_no) AS through "
+			  "FROM billing.checkpoint GROUP BY account_id) w USING (account_id) "
+			  "WHERE ($1 IS NULL OR l.account_id = $1) AND l.entry_no <= w.through "
+			  "GROUP BY l.account_id, l.grant_id HAVING max(l.entry_no) > coalesce((SELECT "
+			  "max(c.through_entry_no) FROM billing.checkpoint c WHERE c.account_id = l.account_id "
+			  "AND c.grant_id = l.grant_id), 0)"),
+
+	ONE_CHECK("SELECT l.account_id, format('grant %s of entry %s does not exist', l.grant_id, "
+			  "l.entry_no) "
+			  "FROM billing.ledger l LEFT JOIN billing.token_grant g USING (account_id, grant_id) "
+			  "WHERE ($1 IS NULL OR l.account_id = $1) AND g.grant_id IS NULL"),
+
+	ONE_CHECK(
+		"SELECT f.account_id, format('entry %s was asked for %s tokens; its rows move %s', "
+		"f.entry_no, "
+		"f.asked, p.moved) "
+		"FROM billing.ledger f CROSS JOIN LATERAL (SELECT abs(sum(tokens)) AS moved "
+		"FROM billing.ledger p WHERE p.account_id = f.account_id AND (p.entry_no = f.entry_no OR "
+		"(p.entry_no > f.entry_no AND p.entry_no < f.entry_no + 1000000 "
+		"AND p.part_of = f.entry_no))) p "
+		"WHERE ($1 IS NULL OR f.account_id = $1) AND f.asked IS NOT NULL AND p.moved <> f.asked"),
+
+	ONE_CHECK(
+		"SELECT p.account_id, format('entry %s continues entry %s, which does not exist', "
+		"p.entry_no, "
+		"p.part_of) "
+		"FROM billing.ledger p LEFT JOIN billing.ledger f ON f.account_id = p.account_id "
+		"AND f.entry_no = p.part_of "
+		"WHERE ($1 IS NULL OR p.account_id = $1) AND p.part_of IS NOT NULL AND f.entry_no IS NULL"),
+
+	ONE_CHECK(
+		"SELECT h.account_id, format('hold %s of %s tokens, %s: the ledger keeps %s of them', "
+		"h.hold_id, "
+		"h.tokens, coalesce(e.kind, 'open'), coalesce(l.kept, 0)) "
+		"FROM billing.hold h LEFT JOIN billing.hold_end e USING (account_id, hold_id) "
+		"CROSS JOIN LATERAL (SELECT sum(tokens) AS kept FROM billing.ledger "
+		"WHERE account_id = h.account_id AND hold_id = h.hold_id) l "
+		"WHERE ($1 IS NULL OR h.account_id = $1) AND (h.ended <> (e.hold_id IS NOT NULL) OR "
+		"coalesce(l.kept, 0) <> CASE WHEN e.hold_id IS NULL THEN h.tokens ELSE e.tokens END)"),
+
+	ONE_CHECK("SELECT r.account_id, format('entry %s refunds %s tokens of entry %s, which took "
+			  "%s', r.entry_no, "
+			  "r.asked, r.refund_of, coalesce(f.asked, 0)) "
+			  "FROM billing.ledger r LEFT JOIN billing.ledger f ON f.account_id = r.account_id "
+			  "AND f.entry_no = r.refund_of AND f.kind = 'consume' "
+			  "WHERE ($1 IS NULL OR r.account_id = $1) AND r.refund_of IS NOT NULL "
+			  "AND r.asked > coalesce(f.asked, 0)"),
+};
+
+static void
+put_problems(ReturnSetInfo *rsinfo, uint64 count)
+{
+	for (uint64 i = 0; i < count; i++)
+	{
+		Datum values[2] = {query_datum(i, 1), query_datum(i, 2)};
+		bool nulls[2] = {false, false};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+/*
+ * billing.verify_ledger(account_id uuid) → SETOF (account_id uuid, problem text)
+ *
+ * Recomputes everything that was summed or derived from the ledger's rows, of
+ * one account or (NULL) of all, and reports what does not agree; no row: all
+ * sound. Reads the whole ledger. Raises nothing of its own.
+ */
+Datum
+billing_verify_ledger(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Call call;
+
+	InitMaterializedSRF(fcinfo, 0);
+	call_enter(&call);
+	for (int i = 0; i < (int) lengthof(checks); i++)
+		put_problems(rsinfo, query_execute(&checks[i], fcinfo->args));
+	call_leave(&call);
+	return (Datum) 0;
+}
