@@ -24,23 +24,51 @@
 #include "compat.h"
 #include "tables.h"
 
-static Call *current_call = NULL;
+/*
+ * The calls under way. They are kept in the memory of their subtransaction, not
+ * on the C stack: an abort looks at them when the stack is gone.
+ */
+typedef struct CallFrame
+{
+	MemoryContext memory;
+	int nest_level; /* of the transaction */
+	struct CallFrame *outer;
+} CallFrame;
 
-/* Frames live on the C stack: after an error none of them is left. */
+static CallFrame *current_frame = NULL;
+
 static void
 transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 {
 	if (event == XACT_EVENT_ABORT || event == XACT_EVENT_COMMIT || event == XACT_EVENT_PREPARE)
-		current_call = NULL;
+		current_frame = NULL;
 }
 
-/* A frame survives its own subtransactions' errors only if it caught them, and none does. */
+/*
+ * Only the calls that were begun within it end with a subtransaction: somebody's
+ * trigger on one of our tables may catch an error inside a call that goes on.
+ */
 static void
 subtransaction_ended(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
 					 SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
-		current_call = NULL;
+	int level = GetCurrentTransactionNestLevel();
+
+	if (event != SUBXACT_EVENT_ABORT_SUB)
+		return;
+	while (current_frame != NULL && current_frame->nest_level >= level)
+		current_frame = current_frame->outer;
+}
+
+static CallFrame *
+push_frame(void)
+{
+	CallFrame *frame = MemoryContextAlloc(CurTransactionContext, sizeof(CallFrame));
+
+	frame->memory = CurrentMemoryContext;
+	frame->nest_level = GetCurrentTransactionNestLevel();
+	frame->outer = current_frame;
+	return frame;
 }
 
 void
@@ -57,8 +85,7 @@ call_init(void)
 void
 call_enter(Call *call)
 {
-	call->memory = CurrentMemoryContext;
-	call->outer = current_call;
+	call->frame = push_frame();
 	GetUserIdAndSecContext(&call->user, &call->security_context);
 	call->guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(tables_owner(), call->security_context | SECURITY_LOCAL_USERID_CHANGE);
@@ -66,13 +93,14 @@ call_enter(Call *call)
 							 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "SPI_connect failed");
-	current_call = call;
+	current_frame = call->frame;
 }
 
 void
 call_leave(Call *call)
 {
-	current_call = call->outer;
+	current_frame = call->frame->outer;
+	pfree(call->frame);
 	SPI_finish();
 	AtEOXact_GUC(true, call->guc_level);
 	SetUserIdAndSecContext(call->user, call->security_context);
@@ -82,15 +110,15 @@ call_leave(Call *call)
 MemoryContext
 call_memory(void)
 {
-	Assert(current_call != NULL);
-	return current_call->memory;
+	Assert(current_frame != NULL);
+	return current_frame->memory;
 }
 
 /* Whether one of our own writing functions is running. */
 bool
 call_is_active(void)
 {
-	return current_call != NULL;
+	return current_frame != NULL;
 }
 
 /*

@@ -13,8 +13,7 @@ typedef struct Call
 	Oid user;
 	int security_context;
 	int guc_level;
-	MemoryContext memory;
-	struct Call *outer;
+	struct CallFrame *frame;
 } Call;
 
 extern void call_enter(Call *call);

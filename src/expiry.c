@@ -109,7 +109,8 @@ expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
 		expiry_free_plan_assigned(account, at, why);
 }
 
-static void
+/* Returns whether the plan was in force until then. */
+static bool
 end_subscription(const Account *account, const pg_uuid_t *subscription_id, const char *plan,
 				 TimestampTz end, bool replaced)
 {
@@ -126,8 +127,7 @@ end_subscription(const Account *account, const pg_uuid_t *subscription_id, const
 	event_detail_text(&detail, "plan", plan);
 	event_write(&account->id, replaced ? "subscription_replaced" : "subscription_expired", end,
 				&detail);
-	if (was)
-		expiry_plan_lost(account, end, "package_expired");
+	return was;
 }
 
 /*
@@ -138,6 +138,8 @@ int64
 expiry_run_account(const Account *account, TimestampTz now)
 {
 	int64 done = 0;
+	TimestampTz at = DT_NOBEGIN;
+	bool lost = false;
 
 	while (query_execute(&select_due_of_account,
 						 (NullableDatum[]){arg_uuid(&account->id), arg_time(now)}) > 0)
@@ -147,9 +149,18 @@ expiry_run_account(const Account *account, TimestampTz now)
 		TimestampTz end = query_time(0, 3);
 		bool replaced = query_bool(0, 5);
 
-		end_subscription(account, &subscription_id, plan, end, replaced);
+		/* several that end at one instant are one loss */
+		if (lost && end > at)
+		{
+			expiry_plan_lost(account, at, "package_expired");
+			lost = false;
+		}
+		lost |= end_subscription(account, &subscription_id, plan, end, replaced);
+		at = end;
 		done++;
 	}
+	if (lost)
+		expiry_plan_lost(account, at, "package_expired");
 	return done;
 }
 

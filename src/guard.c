@@ -167,21 +167,39 @@ check_balances(const pg_uuid_t *account)
 	UnregisterSnapshot(snapshot);
 }
 
-/* Deferred triggers run account by account more often than not: one check of each is enough. */
-static bool
-checked_just_now(const pg_uuid_t *account)
+/*
+ * Deferred triggers run account by account more often than not: one check of
+ * each is enough. What a check saw stands while its subtransaction does: the
+ * command counter alone would not show that rows were rolled back since.
+ */
+typedef struct BalanceCheck
 {
-	static LocalTransactionId last_xact = InvalidLocalTransactionId;
-	static CommandId last_command = InvalidCommandId;
-	static pg_uuid_t last_account;
-	bool same = last_xact == compat_transaction_number() &&
-				last_command == GetCurrentCommandId(false) &&
-				memcmp(last_account.data, account->data, UUID_LEN) == 0;
+	LocalTransactionId transaction;
+	SubTransactionId subtransaction;
+	CommandId command;
+	pg_uuid_t account;
+} BalanceCheck;
 
-	last_xact = compat_transaction_number();
-	last_command = GetCurrentCommandId(false);
-	last_account = *account;
-	return same;
+static bool
+same_check(const BalanceCheck *a, const BalanceCheck *b)
+{
+	return a->transaction == b->transaction && a->subtransaction == b->subtransaction &&
+		   a->command == b->command && memcmp(a->account.data, b->account.data, UUID_LEN) == 0;
+}
+
+static void
+check_balances_once(const pg_uuid_t *account)
+{
+	static BalanceCheck last = {.transaction = InvalidLocalTransactionId};
+	BalanceCheck check = {.transaction = compat_transaction_number(),
+						  .subtransaction = GetCurrentSubTransactionId(),
+						  .command = GetCurrentCommandId(false),
+						  .account = *account};
+
+	if (same_check(&last, &check))
+		return;
+	check_balances(account);
+	last = check;
 }
 
 /*
@@ -203,8 +221,9 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 	account = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, LEDGER_ACCOUNT_ID,
 										  RelationGetDescr(trigger->tg_relation), &isnull));
 	lock_account(&account, LOCK_TOKENS, ExclusiveLock);
-	if (!checked_just_now(&account))
-		check_balances(&account);
+	/* an immediate check runs within the command that wrote the rows */
+	CommandCounterIncrement();
+	check_balances_once(&account);
 	return PointerGetDatum(NULL);
 }
 

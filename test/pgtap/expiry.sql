@@ -1,0 +1,124 @@
+-- Clocks, and what falls due on the way: in due order, dated at its due time, once.
+BEGIN;
+
+SELECT plan(46);
+
+\set a '''9a000003-0000-4000-8000-0000000000a1'''
+\set b '''9a000003-0000-4000-8000-0000000000b2'''
+\set c '''9a000003-0000-4000-8000-0000000000c3'''
+\set d '''9a000003-0000-4000-8000-0000000000d4'''
+\set e '''9a000003-0000-4000-8000-0000000000e5'''
+\set f '''9a000003-0000-4000-8000-0000000000f6'''
+
+SELECT billing.create_plan('free', 'free');
+SELECT billing.create_plan('month', 'subscription', duration => '1 month');
+SELECT billing.create_plan('days', 'subscription', duration => '30 days');
+SELECT billing.create_plan('other', 'subscription', duration => '30 days');
+SELECT billing.create_plan('pack', 'token', tokens => 10, duration => '30 days');
+SELECT billing.create_plan('endless', 'token', tokens => 10);
+SELECT billing.create_account('Clock', id) FROM unnest(ARRAY[:a, :b, :c, :d, :e, :f]::uuid[]) AS id;
+
+CREATE FUNCTION public.events(account uuid, skip int DEFAULT 0) RETURNS SETOF text LANGUAGE sql STABLE AS $$
+    SELECT (kind || coalesce(' ' || (detail ->> 'plan'), '') || ' ' || (occurred_at AT TIME ZONE 'UTC')::text) COLLATE "default" FROM (
+        SELECT * FROM billing.event WHERE account_id = account AND kind IN ('subscription_expired', 'free_plan_assigned')
+        ORDER BY event_id OFFSET skip) AS e ORDER BY event_id
+$$;
+
+-- The clock
+SELECT is(billing.now(:a), statement_timestamp(), 'without a test clock now is the start of the statement');
+SELECT is(billing.now('9a000003-0000-4000-8000-00000000ffff'), statement_timestamp(), 'also for an unknown account');
+SELECT is(billing.now(NULL), statement_timestamp(), 'and for none');
+SELECT is(is_test, false, 'no test account yet') FROM billing.account WHERE account_id = :a;
+SELECT throws_ok(format('SELECT billing.set_test_clock(%L, statement_timestamp() - interval ''1 microsecond'')', :a), '22023', NULL,
+    'the clock does not begin in the past');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, clock_timestamp())', :a), 'it may begin now');
+SELECT is(is_test, true, 'that makes it a test account') FROM billing.account WHERE account_id = :a;
+SELECT billing.set_test_clock(:a, '2040-01-31 10:00Z');
+SELECT is(billing.now(:a), '2040-01-31 10:00Z', 'it is frozen');
+SELECT throws_ok(format('SELECT billing.set_test_clock(%L, ''2040-01-31 09:59:59.999999Z'')', :a), '22023', NULL, 'it only moves forward');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''2040-01-31 10:00Z'')', :a), 'to where it is, is forward');
+SELECT throws_ok(format('SELECT billing.set_test_clock(%L, %L)', :a, t), '22023', NULL, t || ' is no time') FROM unnest('{infinity,-infinity}'::text[]) AS t;
+SELECT throws_ok(format('SELECT billing.advance_test_clock(%L, %L)', :a, t), '22023', NULL, 'not forward: ' || t)
+FROM unnest('{0,-1 second,1 month -1 day,-1 day 48:00}'::text[]) AS t;
+SELECT throws_ok(format('SELECT billing.advance_test_clock(%L, ''300000 years'')', :a), '22008', NULL, 'past the end of time');
+SELECT is(billing.now(:a), '2040-01-31 10:00Z', 'what was refused moved nothing');
+SELECT is(billing.advance_test_clock(:a, '1 month'), '2040-02-29 10:00Z', 'advancing clamps to the month''s end');
+SELECT billing.update_account(:b, time_zone => 'Europe/Berlin');
+SELECT billing.set_test_clock(:b, '2040-03-24 12:00 Europe/Berlin');
+SELECT is(billing.advance_test_clock(:b, '1 day'), '2040-03-25 12:00 Europe/Berlin', 'a day is one of the account''s zone');
+SELECT is(billing.advance_test_clock(:b, '24 hours'), '2040-03-26 12:00 Europe/Berlin', 'hours are exact');
+SELECT billing.set_test_clock(:b, NULL);
+SELECT is(billing.now(:b), statement_timestamp(), 'NULL is real time again');
+SELECT is(is_test, true, 'a test account for ever') FROM billing.account WHERE account_id = :b;
+
+-- In due order, at due time
+SELECT billing.set_test_clock(:c, '2040-01-01');
+SELECT billing.subscribe(:c, 'month'), billing.subscribe(:c, 'days'), billing.subscribe(:c, 'pack', expires_at => '2040-01-21');
+SELECT billing.advance_test_clock(:c, '10 days');
+SELECT is_empty(format('SELECT public.events(%L)', :c), 'nothing was due');
+SELECT billing.advance_test_clock(:c, '1 year');
+SELECT results_eq(format('SELECT public.events(%L)', :c), $$VALUES
+    ('subscription_expired pack 2040-01-21 00:00:00'), ('subscription_expired days 2040-01-31 00:00:00'),
+    ('subscription_expired month 2040-02-01 00:00:00'), ('free_plan_assigned free 2040-02-01 00:00:00')$$,
+    'one jump over three ends: each at its time, the free plan after the last');
+SELECT billing.advance_test_clock(:c, '1 year');
+SELECT is((SELECT count(*) FROM public.events(:c)), 4::bigint, 'once');
+SELECT results_eq(format('SELECT plan COLLATE "default", ended_at = expires_at FROM billing.subscription WHERE account_id = %L ORDER BY plan', :c),
+    $$VALUES ('days', true), ('month', true), ('pack', true)$$, 'the rows say when they ended');
+
+-- The last instant and the next one
+SELECT billing.subscribe(:c, 'days');
+SELECT billing.set_test_clock(:c, expires_at - interval '1 microsecond') FROM billing.subscription WHERE account_id = :c AND ended_at IS NULL;
+SELECT is(billing.plan_is_active(:c), true, 'in force in the last microsecond');
+SELECT is((SELECT count(*) FROM public.events(:c, 4)), 0::bigint, 'nothing written yet');
+SELECT billing.set_test_clock(:c, billing.now(:c) + interval '1 microsecond');
+SELECT is(billing.plan_is_active(:c), false, 'not in force at the instant of its end');
+SELECT is((SELECT count(*) FROM public.events(:c, 4)), 2::bigint, 'and that is written');
+
+-- Several plans that end at one instant are one loss
+SELECT billing.set_test_clock(:d, '2040-01-01');
+SELECT billing.subscribe(:d, 'days'), billing.subscribe(:d, 'other'), billing.subscribe(:d, 'pack');
+SELECT billing.set_test_clock(:d, '2041-01-01');
+SELECT results_eq(format('SELECT count(*) FILTER (WHERE e LIKE ''subscription_expired%%''), count(*) FILTER (WHERE e = ''free_plan_assigned free 2040-01-31 00:00:00'') FROM public.events(%L) AS e', :d),
+    $$VALUES (3::bigint, 1::bigint)$$, 'three ends at one instant: the free plan is assigned once');
+SELECT billing.subscribe(:d, 'days');
+SELECT billing.advance_test_clock(:d, '1 year');
+SELECT is((SELECT count(*) FROM public.events(:d) AS e WHERE e LIKE 'free_plan_assigned%'), 2::bigint, 'again at the next loss');
+
+-- While another plan is in force nothing is lost; suspension is not a loss, and time runs on
+SELECT billing.set_test_clock(:e, '2040-01-01');
+SELECT billing.subscribe(:e, 'endless'), billing.subscribe(:e, 'days');
+SELECT billing.suspend_account(:e, 'test');
+SELECT billing.advance_test_clock(:e, '60 days');
+SELECT results_eq(format('SELECT public.events(%L)', :e), $$VALUES ('subscription_expired days 2040-01-31 00:00:00')$$,
+    'the other plan is in force still');
+SELECT is(billing.plan_is_active(:e), false, 'but for the suspension');
+SELECT billing.reinstate_account(:e);
+SELECT is(billing.plan_is_active(:e), true, 'and is in force again');
+
+-- A renewal moves the end; what is bought after the end is not the same subscription
+SELECT billing.set_test_clock(:f, '2040-01-01');
+SELECT billing.subscribe(:f, 'days'), billing.subscribe(:f, 'days');
+SELECT billing.advance_test_clock(:f, '59 days');
+SELECT is_empty(format('SELECT public.events(%L)', :f), 'renewed: nothing ended at the first period''s end');
+SELECT billing.advance_test_clock(:f, '2 days');
+SELECT results_eq(format('SELECT public.events(%L)', :f), $$VALUES ('subscription_expired days 2040-03-01 00:00:00'), ('free_plan_assigned free 2040-03-01 00:00:00')$$,
+    'ended at the second''s');
+
+-- expire_due for accounts whose time is real, and for those whose clock was moved by plain DML
+SELECT is(billing.expire_due(), 0::bigint, 'nothing is due');
+SELECT billing.create_account('Real', '9a000003-0000-4000-8000-000000000101'), billing.create_account('Real', '9a000003-0000-4000-8000-000000000102');
+SELECT billing.subscribe(id, plan, effective_at => statement_timestamp() - length, expires_at => statement_timestamp() - interval '1 hour')
+FROM (VALUES ('9a000003-0000-4000-8000-000000000101'::uuid, 'days', interval '3 days'), ('9a000003-0000-4000-8000-000000000101', 'other', '2 days'),
+    ('9a000003-0000-4000-8000-000000000102', 'days', '2 days')) AS v(id, plan, length);
+UPDATE billing.account SET test_clock = '2050-01-01' WHERE account_id = :e;
+SELECT throws_ok(format('SELECT billing.expire_due(%s)', n), '22023', NULL, 'max_rows ' || n) FROM unnest('{0,-1,-9223372036854775808}'::bigint[]) AS n;
+SELECT is(billing.expire_due(1), 2::bigint, 'max_rows stops it, but an account begun is finished');
+SELECT is(billing.expire_due(), 1::bigint, 'the rest');
+SELECT is(billing.expire_due(), 0::bigint, 'and nothing twice');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id IN ('9a000003-0000-4000-8000-000000000101', '9a000003-0000-4000-8000-000000000102') AND kind = 'free_plan_assigned'),
+    2::bigint, 'each account lost its last plan once');
+
+SELECT finish();
+
+ROLLBACK;
