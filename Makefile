@@ -28,6 +28,7 @@ SQL_PIECES = \
 	access.sql \
 	expiry.sql \
 	guard.sql \
+	view.sql \
 	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))

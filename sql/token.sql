@@ -65,6 +65,7 @@ CREATE UNIQUE INDEX ledger_idempotency_key ON billing.ledger (account_id, idempo
     WHERE idempotency_key IS NOT NULL;
 CREATE INDEX ledger_hold_idx ON billing.ledger (account_id, hold_id) WHERE hold_id IS NOT NULL;
 CREATE UNIQUE INDEX ledger_refund_key ON billing.ledger (account_id, refund_of) WHERE refund_of IS NOT NULL;
+CREATE INDEX ledger_void_idx ON billing.ledger (account_id, grant_id) WHERE kind = 'void';
 COMMENT ON TABLE billing.ledger IS 'Append-only record of every token movement. What is left of a grant is its tokens minus the sum of tokens here.';
 COMMENT ON COLUMN billing.ledger.account_id IS 'The account.';
 COMMENT ON COLUMN billing.ledger.entry_no IS 'Ascending number within the account; numbers of rolled-back entries stay unused.';

@@ -53,6 +53,15 @@ static const ReasonInfo reasons[] = {
 		 "Ask an admin of the account for another role."},
 };
 
+/* Of two answers the one that is given. */
+Reason
+reason_first(Reason a, Reason b)
+{
+	if (a == REASON_ALLOWED || b == REASON_ALLOWED)
+		return Max(a, b);
+	return Min(a, b);
+}
+
 const char *
 reason_name(Reason reason)
 {

@@ -22,6 +22,7 @@ typedef enum Reason
 	REASON_PERMISSION_NOT_IN_ROLE
 } Reason;
 
+extern Reason reason_first(Reason a, Reason b);
 extern const char *reason_name(Reason reason);
 extern const char *reason_error(Reason reason);
 extern const char *reason_message(Reason reason);

@@ -4,8 +4,11 @@
  */
 #include "postgres.h"
 
-#include "probe.h"
+#include "utils/snapmgr.h"
+
 #include "user.h"
+
+PG_FUNCTION_INFO_V1(billing_seats_allowed);
 
 /*
  * The largest limit of the plans in force, else the free plan's. NULL means no
@@ -58,20 +61,18 @@ seat_count(const pg_uuid_t *account, Snapshot snapshot)
 	return count;
 }
 
-/* Admins first, then the earliest added. */
-static bool
-precedes(Probe *probe, const AccountUser *user)
+/* Who keeps access when there are more users than seats: admins first, then the earliest added. */
+bool
+seat_precedes(const AccountUser *a, const AccountUser *b)
 {
-	bool admin = strcmp(probe_text(probe, USER_ROLE), "admin") == 0;
-	bool user_admin = strcmp(user->role, "admin") == 0;
-	TimestampTz added_at = probe_time(probe, USER_ADDED_AT);
-	pg_uuid_t id = probe_uuid(probe, USER_USER_ID);
+	bool a_admin = strcmp(a->role, "admin") == 0;
+	bool b_admin = strcmp(b->role, "admin") == 0;
 
-	if (admin != user_admin)
-		return admin;
-	if (added_at != user->added_at)
-		return added_at < user->added_at;
-	return memcmp(id.data, user->user_id.data, UUID_LEN) < 0;
+	if (a_admin != b_admin)
+		return a_admin;
+	if (a->added_at != b->added_at)
+		return a->added_at < b->added_at;
+	return memcmp(a->user_id.data, b->user_id.data, UUID_LEN) < 0;
 }
 
 static int64
@@ -84,7 +85,15 @@ users_before(const AccountUser *user, Snapshot snapshot)
 	probe_key_uuid(&key, 1, &user->account_id);
 	probe_begin(&probe, INDEX_USER_PKEY, snapshot, &key, 1);
 	while (probe_next(&probe))
-		count += occupies_seat(&probe) && precedes(&probe, user);
+	{
+		AccountUser other;
+
+		if (!occupies_seat(&probe))
+			continue;
+		user_from_probe(&other, &probe);
+		count += seat_precedes(&other, user);
+		pfree(other.role);
+	}
 	probe_end(&probe);
 	return count;
 }
@@ -103,4 +112,28 @@ user_denial(const AccountUser *user, Holdings *holdings)
 	if (limit != SEATS_UNLIMITED && users_before(user, holdings->snapshot) >= limit)
 		return REASON_USER_OVER_LIMIT;
 	return REASON_ALLOWED;
+}
+
+/*
+ * billing.seats_allowed(account_id uuid) → bigint
+ *
+ * How many users the account may have now: the largest limit of the plans in
+ * force, else the free plan's; with no plan at all 1. NULL: no limit. 0 for a
+ * NULL or unknown account. Raises nothing.
+ */
+Datum
+billing_seats_allowed(PG_FUNCTION_ARGS)
+{
+	Snapshot snapshot = GetActiveSnapshot();
+	Account account;
+	Holdings holdings;
+	int64 limit;
+
+	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), snapshot))
+		PG_RETURN_INT64(0);
+	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	limit = seat_limit(&holdings);
+	if (limit == SEATS_UNLIMITED)
+		PG_RETURN_NULL();
+	PG_RETURN_INT64(limit);
 }

@@ -61,6 +61,7 @@ static const IndexInfoEntry index_info[INDEX_COUNT] = {
 	[INDEX_LEDGER_KEY] = {"ledger_idempotency_key", TABLE_LEDGER},
 	[INDEX_LEDGER_HOLD] = {"ledger_hold_idx", TABLE_LEDGER},
 	[INDEX_LEDGER_REFUND] = {"ledger_refund_key", TABLE_LEDGER},
+	[INDEX_LEDGER_VOID] = {"ledger_void_idx", TABLE_LEDGER},
 	[INDEX_CHECKPOINT_PKEY] = {"checkpoint_pkey", TABLE_CHECKPOINT},
 	[INDEX_CHECKPOINT_THROUGH] = {"checkpoint_through_idx", TABLE_CHECKPOINT},
 	[INDEX_HOLD_ID] = {"hold_hold_id_key", TABLE_HOLD},

@@ -8,8 +8,19 @@
 
 #include "errors.h"
 #include "identifier.h"
-#include "probe.h"
 #include "user.h"
+
+/* The row that the probe stands on. */
+void
+user_from_probe(AccountUser *user, Probe *probe)
+{
+	user->account_id = probe_uuid(probe, USER_ACCOUNT_ID);
+	user->user_id = probe_uuid(probe, USER_USER_ID);
+	user->role = probe_text(probe, USER_ROLE);
+	user->added_at = probe_time(probe, USER_ADDED_AT);
+	user->disabled = !probe_is_null(probe, USER_DISABLED_AT);
+	user->removed = !probe_is_null(probe, USER_REMOVED_AT);
+}
 
 /* False: no such user, ever; removed users are found. */
 bool
@@ -23,14 +34,7 @@ user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
 	probe_begin(&probe, INDEX_USER_ID, snapshot, &key, 1);
 	found = probe_next(&probe);
 	if (found)
-	{
-		user->account_id = probe_uuid(&probe, USER_ACCOUNT_ID);
-		user->user_id = *user_id;
-		user->role = probe_text(&probe, USER_ROLE);
-		user->added_at = probe_time(&probe, USER_ADDED_AT);
-		user->disabled = !probe_is_null(&probe, USER_DISABLED_AT);
-		user->removed = !probe_is_null(&probe, USER_REMOVED_AT);
-	}
+		user_from_probe(user, &probe);
 	probe_end(&probe);
 	return found;
 }

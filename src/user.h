@@ -6,6 +6,7 @@
 #define BILLING_USER_H
 
 #include "holding.h"
+#include "probe.h"
 
 typedef struct AccountUser
 {
@@ -17,6 +18,7 @@ typedef struct AccountUser
 	bool removed;
 } AccountUser;
 
+extern void user_from_probe(AccountUser *user, Probe *probe);
 extern bool user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot);
 extern void user_require(AccountUser *user, const pg_uuid_t *user_id);
 extern Reason user_denial(const AccountUser *user, Holdings *holdings);
@@ -25,6 +27,7 @@ extern void user_raise_not_found(const pg_uuid_t *user_id) pg_attribute_noreturn
 /* Seats the plans in force allow; SEATS_UNLIMITED: no limit. */
 #define SEATS_UNLIMITED (-1)
 extern int64 seat_limit(Holdings *holdings);
+extern bool seat_precedes(const AccountUser *a, const AccountUser *b);
 extern int64 seat_count(const pg_uuid_t *account, Snapshot snapshot);
 
 #endif /* BILLING_USER_H */
