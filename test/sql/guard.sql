@@ -12,9 +12,8 @@ SELECT create_account('Guard A', :a), create_account('Guard B', :b);
 SELECT grant_tokens(:a, 1000) AS ga \gset
 SELECT grant_tokens(:b, 1000) AS gb \gset
 SELECT consume_tokens(:a, 100, idempotency_key => 'k');
-SET billing.checkpoint_entries = 1;
 SELECT consume_tokens(:b, 100), consume_tokens(:b, 100);
-RESET billing.checkpoint_entries;
+SELECT write_checkpoint(:b);
 -- The functions for holds have tests of their own: a row is enough here.
 INSERT INTO hold (account_id, hold_id, tokens, created_at, expires_at) VALUES
     (:a, '9a000001-0000-7000-8000-0000000001a1', 10, now(), now() + interval '1 hour'),
