@@ -49,7 +49,7 @@ static const char *const counter_names[COUNTER_COUNT] = {
 };
 
 static EngineShared *shared = NULL;
-static int engine_accounts = 32768;
+static int engine_accounts = 131072;
 static shmem_request_hook_type previous_request_hook = NULL;
 static shmem_startup_hook_type previous_startup_hook = NULL;
 
@@ -63,7 +63,7 @@ engine_define_settings(void)
 	DefineCustomIntVariable(
 		"billing.engine_accounts", "Accounts whose tokens are kept in shared memory.",
 		"Each takes less than 400 bytes; an account beyond them is built anew when it is used.",
-		&engine_accounts, 32768, ENGINE_WAYS, INT_MAX / 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		&engine_accounts, 131072, ENGINE_WAYS, INT_MAX / 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
 }
 
 static int

@@ -29,16 +29,19 @@ static SqlQuery checks[] = {
 		"WHERE ($1 IS NULL OR g.account_id = $1) AND coalesce(l.taken, 0) NOT BETWEEN 0 AND "
 		"g.tokens"),
 
+	/* ledger rows and checkpoints in one order, so that one running sum serves every checkpoint */
 	ONE_CHECK(
-		"SELECT c.account_id, format('checkpoint of grant %s through entry %s says %s tokens in %s "
-		"entries; the ledger has %s in %s', c.grant_id, c.through_entry_no, c.consumed, c.entries, "
-		"coalesce(l.taken, 0), l.entries) "
-		"FROM billing.checkpoint c CROSS JOIN LATERAL (SELECT sum(tokens) AS taken, count(*) AS "
-		"entries "
-		"FROM billing.ledger WHERE account_id = c.account_id AND grant_id = c.grant_id "
-		"AND entry_no <= c.through_entry_no) l "
-		"WHERE ($1 IS NULL OR c.account_id = $1) "
-		"AND (coalesce(l.taken, 0) <> c.consumed OR l.entries <> c.entries)"),
+		"SELECT account_id, format('checkpoint of grant %s through entry %s says %s tokens in %s "
+		"entries; the ledger has %s in %s', grant_id, entry_no, consumed, entries, taken, counted) "
+		"FROM (SELECT account_id, grant_id, entry_no, consumed, entries, "
+		"coalesce(sum(tokens) OVER running, 0) AS taken, count(tokens) OVER running AS counted "
+		"FROM (SELECT account_id, grant_id, entry_no, tokens, NULL::bigint AS consumed, "
+		"NULL::bigint AS entries FROM billing.ledger WHERE $1 IS NULL OR account_id = $1 "
+		"UNION ALL SELECT account_id, grant_id, through_entry_no, NULL, consumed, entries "
+		"FROM billing.checkpoint WHERE $1 IS NULL OR account_id = $1) movements "
+		"WINDOW running AS (PARTITION BY account_id, grant_id "
+		"ORDER BY entry_no, consumed IS NOT NULL ROWS UNBOUNDED PRECEDING)) sums "
+		"WHERE consumed IS NOT NULL AND (taken <> consumed OR counted <> entries)"),
 
 	ONE_CHECK("SELECT l.account_id, format('grant %s has entries through %s, below the account''s "
 			  "checkpoint, "
@@ -56,14 +59,10 @@ static SqlQuery checks[] = {
 			  "WHERE ($1 IS NULL OR l.account_id = $1) AND g.grant_id IS NULL"),
 
 	ONE_CHECK(
-		"SELECT f.account_id, format('entry %s was asked for %s tokens; its rows move %s', "
-		"f.entry_no, "
-		"f.asked, p.moved) "
-		"FROM billing.ledger f CROSS JOIN LATERAL (SELECT abs(sum(tokens)) AS moved "
-		"FROM billing.ledger p WHERE p.account_id = f.account_id AND (p.entry_no = f.entry_no OR "
-		"(p.entry_no > f.entry_no AND p.entry_no < f.entry_no + 1000000 "
-		"AND p.part_of = f.entry_no))) p "
-		"WHERE ($1 IS NULL OR f.account_id = $1) AND f.asked IS NOT NULL AND p.moved <> f.asked"),
+		"SELECT account_id, format('entry %s was asked for %s tokens; its rows move %s', "
+		"coalesce(part_of, entry_no), max(asked), abs(sum(tokens))) "
+		"FROM billing.ledger WHERE $1 IS NULL OR account_id = $1 "
+		"GROUP BY account_id, coalesce(part_of, entry_no) HAVING abs(sum(tokens)) <> max(asked)"),
 
 	ONE_CHECK(
 		"SELECT p.account_id, format('entry %s continues entry %s, which does not exist', "
