@@ -129,7 +129,7 @@ check_price(const PlanVersion *plan)
 				 errhint("Pass zero or more; NULL means not for sale by order.")));
 }
 
-/* Of app and of every permission; none at all: every app. */
+/* Of app and of every permission; with neither: every app. */
 static void
 derive_apps(PlanVersion *plan, Snapshot snapshot)
 {
@@ -152,7 +152,8 @@ derive_apps(PlanVersion *plan, Snapshot snapshot)
 	}
 	for (int i = 0; i < plan->apps.count; i++)
 		app_require(plan->apps.items[i], snapshot);
-	plan->covers_every_app = plan->apps.count == 0;
+	/* the built-in permission alone is of no app */
+	plan->covers_every_app = plan->app == NULL && plan->permissions.count == 0;
 }
 
 static void

@@ -11,7 +11,7 @@
 #include "argument.h"
 #include "permission.h"
 
-/* NULL elements are 22004; the array's shape does not matter. */
+/* Of any names; NULL elements are 22004; the array's shape does not matter. */
 PermissionSet
 permission_set_from_array(Datum array)
 {
@@ -26,7 +26,7 @@ permission_set_from_array(Datum array)
 	{
 		if (nulls[i])
 			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("a permission must not be null"),
+							errmsg("an element of the array is null"),
 							errhint("Leave it out of the array.")));
 		set.items[i] = TextDatumGetCString(values[i]);
 	}
