@@ -15,7 +15,7 @@ CREATE TABLE billing.plan (
     code         text COLLATE "C" NOT NULL PRIMARY KEY,
     kind         text COLLATE "C" NOT NULL,
     is_free_plan boolean NOT NULL DEFAULT false,
-    created_at   timestamptz NOT NULL DEFAULT now(),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at   timestamptz,
     CONSTRAINT plan_code_check CHECK (code ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT plan_kind_check CHECK (kind IN ('free', 'subscription', 'token')),

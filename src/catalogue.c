@@ -13,9 +13,11 @@
 #include "argument.h"
 #include "call.h"
 #include "errors.h"
+#include "lock.h"
 #include "period.h"
 #include "plan.h"
 #include "query.h"
+#include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_create_app);
 PG_FUNCTION_INFO_V1(billing_create_plan);
@@ -234,6 +236,8 @@ billing_create_plan(PG_FUNCTION_ARGS)
 						errhint("Use free, subscription or token.")));
 	set_from_arguments(&plan, fcinfo, 2);
 	call_enter(&call);
+	if (plan.kind == PLAN_FREE)
+		lock_catalogue();
 	query_execute(&insert_plan, (NullableDatum[]){arg_text(plan.code), arg_text(kind)});
 	store_version(&plan);
 	call_leave(&call);
@@ -311,7 +315,9 @@ billing_retire_plan(PG_FUNCTION_ARGS)
 	Call call;
 	char *code = argument_code(fcinfo, 0, "code");
 
+	spend_prevent("billing.retire_plan()");
 	call_enter(&call);
+	lock_catalogue();
 	if (query_execute(&lock_plan, (NullableDatum[]){arg_text(code)}) == 0)
 		plan_raise_not_found(code);
 	if (!query_bool(0, 1))

@@ -29,4 +29,7 @@ extern bool lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, 
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
 
+/* Who decides which plan is the free plan; one at a time. */
+extern void lock_catalogue(void);
+
 #endif /* BILLING_LOCK_H */
