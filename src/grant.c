@@ -159,6 +159,7 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 	pg_uuid_t *grant_id = palloc(sizeof(pg_uuid_t));
 	Account account;
 
+	spend_prevent("billing.grant_tokens()");
 	call_enter(&call);
 	lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);
 	account_require(&account, terms.account);

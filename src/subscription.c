@@ -21,6 +21,7 @@
 #include "lock.h"
 #include "period.h"
 #include "query.h"
+#include "spend.h"
 #include "subscription.h"
 
 PG_FUNCTION_INFO_V1(billing_subscribe);
@@ -407,6 +408,7 @@ billing_subscribe(PG_FUNCTION_ARGS)
 	Subscription held;
 	TimestampTz now;
 
+	spend_prevent("billing.subscribe()");
 	call_enter(&call);
 	lock_plan_addition(account_id);
 	account_require(&account, account_id);
