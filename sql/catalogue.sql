@@ -15,7 +15,7 @@ CREATE TABLE billing.plan (
     code         text COLLATE "C" NOT NULL PRIMARY KEY,
     kind         text COLLATE "C" NOT NULL,
     is_free_plan boolean NOT NULL DEFAULT false,
-    created_at   timestamptz NOT NULL DEFAULT now(),
+    created_at   timestamptz NOT NULL DEFAULT clock_timestamp(),
     retired_at   timestamptz,
     CONSTRAINT plan_code_check CHECK (code ~ '^[a-z][a-z0-9_-]{0,62}$'),
     CONSTRAINT plan_kind_check CHECK (kind IN ('free', 'subscription', 'token')),
@@ -65,7 +65,7 @@ COMMENT ON COLUMN billing.plan_version.tokens IS 'Tokens granted with every peri
 COMMENT ON COLUMN billing.plan_version.user_limit IS 'Users the account may have; NULL: no limit for free and subscription plans, nothing said by token plans.';
 COMMENT ON COLUMN billing.plan_version.permissions IS 'app:name or app:*; empty: all of its apps for a bought plan, none for a free one.';
 COMMENT ON COLUMN billing.plan_version.app IS 'The app its tokens are for and that it covers besides those of its permissions; NULL: none in particular.';
-COMMENT ON COLUMN billing.plan_version.apps IS 'The apps it covers, from app and permissions, sorted; NULL: every app.';
+COMMENT ON COLUMN billing.plan_version.apps IS 'The apps it covers, from app and permissions, sorted; NULL: every app. The built-in permission is of none.';
 COMMENT ON COLUMN billing.plan_version.created_at IS 'When this version was written.';
 
 CREATE TABLE billing.role (

@@ -171,7 +171,7 @@ CREATE FUNCTION billing.grant_tokens(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_grant_tokens';
 COMMENT ON FUNCTION billing.grant_tokens(uuid, bigint, timestamptz, bigint, text, text, uuid, text) IS
-'Gives tokens that can be used from now until expires_at; returns the grant. tokens: 1 or more. expires_at: later than now; NULL: never. priority: lower is used first. app: NULL: every app. subscription_id: the subscription they count for. idempotency_key: a namespace of its own; the same request again returns the same grant.
+'Gives tokens that can be used from now until expires_at; returns the grant. tokens: 1 or more. expires_at: later than now; NULL: when the subscription ends, or never without one. priority: lower is used first. app: NULL: every app. subscription_id: the subscription they count for. idempotency_key: a namespace of its own; the same request again returns the same grant.
 Errors: 22004 NULL account, tokens or priority; 22023 out of range; 22001 too long; PB001 unknown account; PB002 suspended account; PB008 key used for another request; PB016 unknown app or subscription.';
 
 CREATE FUNCTION billing.consume_tokens(

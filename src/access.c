@@ -36,6 +36,7 @@ Datum
 billing_plan_is_active(PG_FUNCTION_ARGS)
 {
 	Snapshot snapshot = GetActiveSnapshot();
+	char *app = text_or_null(fcinfo, 1);
 	Account account;
 	Holdings holdings;
 
@@ -43,8 +44,9 @@ billing_plan_is_active(PG_FUNCTION_ARGS)
 		account.suspended)
 		PG_RETURN_BOOL(false);
 	holding_load(&holdings, &account, account_check_time(&account), snapshot);
-	PG_RETURN_BOOL(
-		holding_any_in_force(&holdings, text_or_null(fcinfo, 1), text_or_null(fcinfo, 2)));
+	/* a plan for every app does not cover what is no app */
+	PG_RETURN_BOOL(holding_any_in_force(&holdings, app, text_or_null(fcinfo, 2)) &&
+				   (app == NULL || app_exists(app, snapshot)));
 }
 
 /* The plan in force that grants and lasts longest, then by code; NULL: none. */
@@ -128,12 +130,20 @@ decide_user(AccountUser *user, const pg_uuid_t *user_id, Holdings *holdings)
 	return user_denial(user, holdings);
 }
 
+/* No plan covers an app that does not exist, not even one for every app. */
+static bool
+can_be_covered(const char *app, Snapshot snapshot)
+{
+	return app == NULL || strcmp(app, BUILTIN_APP) == 0 || app_exists(app, snapshot);
+}
+
 static void
 check_known_account(Access *access, Holdings *holdings, const char *permission,
 					const pg_uuid_t *user_id)
 {
 	char *app = permission == NULL ? NULL : permission_app(permission);
-	const Holding *longest = holding_longest(holdings, app);
+	bool known = can_be_covered(app, holdings->snapshot);
+	const Holding *longest = known ? holding_longest(holdings, app) : NULL;
 	PlanVersion *free_plan = plan_free(holdings->snapshot);
 	AccountUser user;
 
@@ -150,7 +160,9 @@ check_known_account(Access *access, Holdings *holdings, const char *permission,
 	access->reason = user_id == NULL ? REASON_ALLOWED : decide_user(&user, user_id, holdings);
 	if (access->reason != REASON_ALLOWED)
 		return;
-	if (permission != NULL)
+	if (!known)
+		access->reason = REASON_NO_ACTIVE_PLAN;
+	else if (permission != NULL)
 		access->reason = decide_permission(access, holdings, free_plan, permission, app,
 										   user_id == NULL ? NULL : &user);
 	else if (longest == NULL)

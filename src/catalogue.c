@@ -13,9 +13,11 @@
 #include "argument.h"
 #include "call.h"
 #include "errors.h"
+#include "lock.h"
 #include "period.h"
 #include "plan.h"
 #include "query.h"
+#include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_create_app);
 PG_FUNCTION_INFO_V1(billing_create_plan);
@@ -129,7 +131,7 @@ check_price(const PlanVersion *plan)
 				 errhint("Pass zero or more; NULL means not for sale by order.")));
 }
 
-/* Of app and of every permission; none at all: every app. */
+/* Of app and of every permission; with neither: every app. */
 static void
 derive_apps(PlanVersion *plan, Snapshot snapshot)
 {
@@ -152,7 +154,8 @@ derive_apps(PlanVersion *plan, Snapshot snapshot)
 	}
 	for (int i = 0; i < plan->apps.count; i++)
 		app_require(plan->apps.items[i], snapshot);
-	plan->covers_every_app = plan->apps.count == 0;
+	/* the built-in permission alone is of no app */
+	plan->covers_every_app = plan->app == NULL && plan->permissions.count == 0;
 }
 
 static void
@@ -233,6 +236,8 @@ billing_create_plan(PG_FUNCTION_ARGS)
 						errhint("Use free, subscription or token.")));
 	set_from_arguments(&plan, fcinfo, 2);
 	call_enter(&call);
+	if (plan.kind == PLAN_FREE)
+		lock_catalogue();
 	query_execute(&insert_plan, (NullableDatum[]){arg_text(plan.code), arg_text(kind)});
 	store_version(&plan);
 	call_leave(&call);
@@ -310,7 +315,9 @@ billing_retire_plan(PG_FUNCTION_ARGS)
 	Call call;
 	char *code = argument_code(fcinfo, 0, "code");
 
+	spend_prevent("billing.retire_plan()");
 	call_enter(&call);
+	lock_catalogue();
 	if (query_execute(&lock_plan, (NullableDatum[]){arg_text(code)}) == 0)
 		plan_raise_not_found(code);
 	if (!query_bool(0, 1))

@@ -22,6 +22,7 @@
 #include "identifier.h"
 #include "lock.h"
 #include "query.h"
+#include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_expire_due);
 
@@ -223,6 +224,7 @@ billing_expire_due(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
 				 errdetail("It is " INT64_FORMAT ".", max_rows),
 				 errhint("Pass 1 or more, or NULL for no limit.")));
+	spend_prevent("billing.expire_due()");
 	call_enter(&call);
 	while (done < max_rows && expire_batch(&seen, max_rows, &done) > 0)
 		;

@@ -33,11 +33,11 @@ static SqlQuery insert_grant = {
 				 TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}};
 
 static SqlQuery select_key = {
-	.sql =
-		"SELECT grant_id, tokens = $3 AND expires_at = coalesce($4, 'infinity') AND priority = $5 "
-		"AND app IS NOT DISTINCT FROM $6 AND reason IS NOT DISTINCT FROM $7 "
-		"AND subscription_id IS NOT DISTINCT FROM $8 "
-		"FROM billing.token_grant WHERE account_id = $1 AND idempotency_key = $2",
+	.sql = "SELECT grant_id, tokens = $3 AND coalesce(expires_at = $4, $8 IS NOT NULL OR "
+		   "expires_at = 'infinity') AND priority = $5 "
+		   "AND app IS NOT DISTINCT FROM $6 AND reason IS NOT DISTINCT FROM $7 "
+		   "AND subscription_id IS NOT DISTINCT FROM $8 "
+		   "FROM billing.token_grant WHERE account_id = $1 AND idempotency_key = $2",
 	.nargs = 8,
 	.argtypes = {UUIDOID, TEXTOID, INT8OID, TIMESTAMPTZOID, INT8OID, TEXTOID, TEXTOID, UUIDOID}};
 
@@ -91,19 +91,23 @@ replay(pg_uuid_t *grant_id, const GrantTerms *terms, bool has_end)
 	return true;
 }
 
+/* A grant ends with its subscription unless its own end is given. */
 static void
-check_subscription(const GrantTerms *terms)
+apply_subscription(GrantTerms *terms, bool has_end)
 {
-	if (terms->subscription_id != NULL &&
-		query_execute(&select_subscription, (NullableDatum[]){arg_uuid(terms->account),
+	if (terms->subscription_id == NULL)
+		return;
+	if (query_execute(&select_subscription, (NullableDatum[]){arg_uuid(terms->account),
 															  arg_uuid(terms->subscription_id)}) ==
-			0)
+		0)
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("subscription does not exist"),
 			 errdetail("Account %s has no subscription %s.", identifier_text(terms->account),
 					   identifier_text(terms->subscription_id)),
 			 errhint("The view billing.account_package lists the subscriptions of an account.")));
+	if (!has_end)
+		terms->expires_at = query_time(0, 1);
 }
 
 static void
@@ -140,9 +144,10 @@ terms_from_arguments(FunctionCallInfo fcinfo)
  *		priority bigint, app text, reason text, subscription_id uuid,
  *		idempotency_key text) → uuid
  *
- * Gives tokens (1 or more) that can be used from now until expires_at (NULL: for
- * ever), for one app (NULL: all); lower priority is used first. With a
- * subscription they count as its own, which keeps a token plan in force. Returns
+ * Gives tokens (1 or more) that can be used from now until expires_at (NULL: to
+ * the end of the subscription, or for ever without one), for one app (NULL:
+ * all); lower priority is used first. With a subscription they count as its own,
+ * which keeps a token plan in force. Returns
  * the grant. NULL account, tokens or priority: 22004; tokens not positive,
  * expires_at not later than now: 22023; unknown account: PB001, suspended:
  * PB002; unknown app or subscription: PB016; key used for another request:
@@ -156,6 +161,7 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 	pg_uuid_t *grant_id = palloc(sizeof(pg_uuid_t));
 	Account account;
 
+	spend_prevent("billing.grant_tokens()");
 	call_enter(&call);
 	lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);
 	account_require(&account, terms.account);
@@ -164,10 +170,10 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 		if (account.suspended)
 			account_raise_suspended(&account);
 		terms.granted_at = terms.effective_at = account_verb_time(&account);
-		check_end(&terms);
 		if (terms.app != NULL)
 			app_require(terms.app, GetActiveSnapshot());
-		check_subscription(&terms);
+		apply_subscription(&terms, !PG_ARGISNULL(2));
+		check_end(&terms);
 		grant_insert(grant_id, &terms);
 	}
 	call_leave(&call);

@@ -114,3 +114,12 @@ lock_plan_change(const pg_uuid_t *account)
 	lock_account(account, LOCK_PLANS, ExclusiveLock);
 	lock_account(account, LOCK_TOKENS, ExclusiveLock);
 }
+
+/* No account has the nil uuid. */
+void
+lock_catalogue(void)
+{
+	static const pg_uuid_t nil = {{0}};
+
+	lock_account(&nil, LOCK_PLANS, ExclusiveLock);
+}

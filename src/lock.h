@@ -39,4 +39,7 @@ extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, 
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
 
+/* Who decides which plan is the free plan; one at a time. */
+extern void lock_catalogue(void);
+
 #endif /* BILLING_LOCK_H */

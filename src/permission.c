@@ -11,7 +11,7 @@
 #include "argument.h"
 #include "permission.h"
 
-/* NULL elements are 22004; the array's shape does not matter. */
+/* Of any names; NULL elements are 22004; the array's shape does not matter. */
 PermissionSet
 permission_set_from_array(Datum array)
 {
@@ -26,7 +26,7 @@ permission_set_from_array(Datum array)
 	{
 		if (nulls[i])
 			ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-							errmsg("a permission must not be null"),
+							errmsg("an element of the array is null"),
 							errhint("Leave it out of the array.")));
 		set.items[i] = TextDatumGetCString(values[i]);
 	}
@@ -87,18 +87,25 @@ permission_set_grants(const PermissionSet *set, const char *permission)
 	return false;
 }
 
-/* Form only; whether the app exists is for the caller. */
+/* app:name or app:*, by form; whether the app exists is for the caller. */
+bool
+permission_is_valid(const char *permission)
+{
+	char *app = permission_app(permission);
+	const char *name;
+
+	if (app == NULL)
+		return false;
+	name = permission + strlen(app) + 1;
+	return code_is_valid(app) && (strcmp(name, "*") == 0 || code_is_valid(name));
+}
+
 void
 permission_check_pattern(const char *pattern, bool star_allowed)
 {
-	const char *colon = strchr(pattern, ':');
-	char *app;
-
 	if (star_allowed && strcmp(pattern, "*") == 0)
 		return;
-	app = colon == NULL ? NULL : pnstrdup(pattern, colon - pattern);
-	if (app == NULL || !code_is_valid(app) ||
-		!(strcmp(colon + 1, "*") == 0 || code_is_valid(colon + 1)))
+	if (!permission_is_valid(pattern))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("invalid permission"),
 				 errdetail("\"%.130s\" is not of the form app:name or app:*.", pattern),

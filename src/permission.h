@@ -20,6 +20,7 @@ extern PermissionSet permission_set_from_array(Datum array);
 extern Datum permission_set_to_array(const PermissionSet *set);
 extern void permission_set_add(PermissionSet *set, const char *permission);
 extern bool permission_set_grants(const PermissionSet *set, const char *permission);
+extern bool permission_is_valid(const char *permission);
 extern void permission_check_pattern(const char *pattern, bool star_allowed);
 extern bool permission_apps_cover(bool every_app, const PermissionSet *apps, const char *app);
 extern char *permission_app(const char *permission);

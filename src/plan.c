@@ -168,17 +168,19 @@ plan_grants(const PlanVersion *plan, const char *permission)
 {
 	char *app;
 
+	if (!permission_is_valid(permission))
+		return false;
 	if (strcmp(permission, PERMISSION_MANAGE_USERS) == 0)
 		return true;
 	if (plan->permissions.count > 0 || plan->kind == PLAN_FREE)
 		return permission_set_grants(&plan->permissions, permission);
 	app = permission_app(permission);
-	return app != NULL && strcmp(app, BUILTIN_APP) != 0 && plan_covers(plan, app);
+	return strcmp(app, BUILTIN_APP) != 0 && plan_covers(plan, app);
 }
 
-/* An error unless the app is in the catalogue. */
-void
-app_require(const char *code, Snapshot snapshot)
+/* Whether the app is in the catalogue. */
+bool
+app_exists(const char *code, Snapshot snapshot)
 {
 	Probe probe;
 	ScanKeyData key;
@@ -188,7 +190,14 @@ app_require(const char *code, Snapshot snapshot)
 	probe_begin(&probe, INDEX_APP_PKEY, snapshot, &key, 1);
 	found = probe_next(&probe);
 	probe_end(&probe);
-	if (!found)
+	return found;
+}
+
+/* An error unless the app is in the catalogue. */
+void
+app_require(const char *code, Snapshot snapshot)
+{
+	if (!app_exists(code, snapshot))
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("app \"%s\" does not exist", code),
 				 errhint("Create it with billing.create_app, or check its spelling.")));

@@ -42,6 +42,7 @@ extern PlanVersion *plan_version_on_sale(const char *code);
 extern PlanVersion *plan_free(Snapshot snapshot);
 extern bool plan_covers(const PlanVersion *plan, const char *app);
 extern bool plan_grants(const PlanVersion *plan, const char *permission);
+extern bool app_exists(const char *code, Snapshot snapshot);
 extern void app_require(const char *code, Snapshot snapshot);
 extern void app_require_cached(const char *code);
 extern void plan_raise_not_found(const char *code) pg_attribute_noreturn();

@@ -21,6 +21,7 @@
 #include "lock.h"
 #include "period.h"
 #include "query.h"
+#include "spend.h"
 #include "subscription.h"
 
 PG_FUNCTION_INFO_V1(billing_subscribe);
@@ -183,7 +184,8 @@ next_period(const Account *account, TimestampTz now, const Subscription *held,
 		next.expires_at = next.anchor = terms->expires_at;
 		check_explicit_end(&next);
 	}
-	else if (duration == NULL)
+	else if (duration == NULL || (held != NULL && TIMESTAMP_IS_NOEND(held->expires_at)))
+		/* what was bought without end keeps none, whatever the newest version says */
 		next.expires_at = DT_NOEND;
 	else
 	{
@@ -229,8 +231,8 @@ grant_of_period(pg_uuid_t *grant_id, const Account *account, const pg_uuid_t *su
 
 	if (grant.tokens == 0)
 		return false;
-	/* a renewed token plan's tokens are usable at once */
-	if (renewal && terms->plan->kind == PLAN_TOKEN)
+	/* a token plan's tokens are usable at once */
+	if (terms->plan->kind == PLAN_TOKEN)
 		grant.effective_at = Min(now, period->effective_at);
 	grant_insert(grant_id, &grant);
 	return true;
@@ -315,7 +317,7 @@ subscription_renew(Subscription *subscription, const Account *account, Timestamp
 	Calendar period = next_period(account, now, subscription, terms);
 
 	make_room_in_open_period(subscription, now, &period);
-	subscription->expires_at = Max(subscription->expires_at, period.expires_at);
+	subscription->expires_at = period.expires_at;
 	subscription->periods++;
 	query_execute(&extend_subscription,
 				  (NullableDatum[]){arg_uuid(&account->id),
@@ -406,6 +408,7 @@ billing_subscribe(PG_FUNCTION_ARGS)
 	Subscription held;
 	TimestampTz now;
 
+	spend_prevent("billing.subscribe()");
 	call_enter(&call);
 	lock_plan_addition(account_id);
 	account_require(&account, account_id);

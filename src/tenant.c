@@ -18,6 +18,7 @@
 #include "lock.h"
 #include "period.h"
 #include "query.h"
+#include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_create_account);
 PG_FUNCTION_INFO_V1(billing_update_account);
@@ -212,6 +213,7 @@ billing_reinstate_account(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
 	Account account;
 
+	spend_prevent("billing.reinstate_account()");
 	call_enter(&call);
 	lock_and_read(&account, id);
 	if (account.closed)
@@ -238,6 +240,7 @@ billing_close_account(PG_FUNCTION_ARGS)
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
 	Account account;
 
+	spend_prevent("billing.close_account()");
 	call_enter(&call);
 	lock_and_read(&account, id);
 	if (!account.closed)
