@@ -8,6 +8,7 @@
 #include "utils/guc.h"
 
 #include "call.h"
+#include "lockout.h"
 #include "password.h"
 #include "settings.h"
 #include "tables.h"
@@ -21,6 +22,7 @@ _PG_init(void)
 {
 	settings_define();
 	password_define_settings();
+	lockout_define_settings();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();

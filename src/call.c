@@ -52,13 +52,16 @@ call_init(void)
 
 /*
  * pg_temp comes last and explicitly, so that temporary objects never shadow
- * ours; nobody but the owner can create in the other two.
+ * ours; nobody but the owner can create in the other two. A trigger's frame acts
+ * on behalf of whoever its statement does.
  */
 void
 call_enter(Call *call)
 {
 	call->memory = CurrentMemoryContext;
 	call->outer = current_call;
+	call->actor = current_call == NULL ? NULL : current_call->actor;
+	call->silent = current_call != NULL && current_call->silent;
 	GetUserIdAndSecContext(&call->user, &call->security_context);
 	call->guc_level = NewGUCNestLevel();
 	SetUserIdAndSecContext(tables_owner(), call->security_context | SECURITY_LOCAL_USERID_CHANGE);

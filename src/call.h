@@ -7,6 +7,7 @@
 #define BILLING_CALL_H
 
 #include "utils/palloc.h"
+#include "utils/uuid.h"
 
 typedef struct Call
 {
@@ -14,6 +15,8 @@ typedef struct Call
 	int security_context;
 	int guc_level;
 	MemoryContext memory;
+	const pg_uuid_t *actor; /* the account user on whose behalf it is; NULL: none was named */
+	bool silent;            /* what it changes is no event */
 	struct Call *outer;
 } Call;
 
