@@ -28,3 +28,88 @@ COMMENT ON COLUMN billing.account_user.added_at IS 'When the user was added; who
 COMMENT ON COLUMN billing.account_user.added_by IS 'The account user who added this one; NULL: an administrator or the first user.';
 COMMENT ON COLUMN billing.account_user.disabled_at IS 'Since when disabled; NULL: enabled.';
 COMMENT ON COLUMN billing.account_user.removed_at IS 'When removed; NULL: not.';
+
+CREATE UNLOGGED TABLE billing.login_failure (
+    account_id uuid NOT NULL,
+    user_id    uuid NOT NULL,
+    failures   integer NOT NULL,
+    failed_at  timestamptz NOT NULL,
+    PRIMARY KEY (account_id, user_id)
+);
+COMMENT ON TABLE billing.login_failure IS 'Wrong passwords since a user''s last login. Unlogged: forgotten by a crash, and not dumped.';
+COMMENT ON COLUMN billing.login_failure.account_id IS 'The account; all zero for addresses that nobody has.';
+COMMENT ON COLUMN billing.login_failure.user_id IS 'The user; for addresses that nobody has one of a few numbers.';
+COMMENT ON COLUMN billing.login_failure.failures IS 'Wrong passwords in a row.';
+COMMENT ON COLUMN billing.login_failure.failed_at IS 'When the last one was tried.';
+
+CREATE FUNCTION billing.prepare_user() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_prepare_user';
+COMMENT ON FUNCTION billing.prepare_user() IS
+'Trigger: computes email_key, makes a user_id, erases email and hash of removed users; refuses what is no email (22023), what is no argon2 hash (22023), another account_id, user_id or added_by (22023), missing values (23502), a removed user that comes back (PB013), an added_by who may not manage the account''s users (PB006).';
+
+CREATE FUNCTION billing.guard_user() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_user';
+COMMENT ON FUNCTION billing.guard_user() IS
+'Trigger: no seat above the limit (PB007) nor in a suspended account (PB002), an admin as long as there are other users (PB017), the first admin alone without added_by unless by an administrator (PB006). Writes the events.';
+
+CREATE TRIGGER prepare BEFORE INSERT OR UPDATE OR DELETE ON billing.account_user
+    FOR EACH ROW EXECUTE FUNCTION billing.prepare_user();
+CREATE TRIGGER rules AFTER INSERT OR UPDATE OR DELETE ON billing.account_user
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_user();
+ALTER TABLE billing.account_user ENABLE ALWAYS TRIGGER prepare;
+ALTER TABLE billing.account_user ENABLE ALWAYS TRIGGER rules;
+
+CREATE FUNCTION billing.add_user_within_limit(
+    account_id uuid,
+    email text,
+    password text,
+    role text DEFAULT 'member',
+    added_by uuid DEFAULT NULL
+) RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_add_user_within_limit';
+COMMENT ON FUNCTION billing.add_user_within_limit(uuid, text, text, text, uuid) IS
+'Adds a user if the plans in force have a seat for one more; returns its id. email: unique in the database, without case. password: NULL for no login here. role: admin, member or one made by create_role. added_by: a user of the account who may manage its users and has access; NULL: administrators, and the account''s first user, who is then an admin.
+Errors: 22004 NULL account, email or role; 22023 invalid email, refused password, malformed role; 23505 email in use; PB001 unknown account; PB002 suspended account; PB006 added_by; PB007 no seat left; PB016 unknown role.';
+
+CREATE FUNCTION billing.remove_user(user_id uuid, acting_user uuid DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_remove_user';
+COMMENT ON FUNCTION billing.remove_user(uuid, uuid) IS
+'Takes a user out of its account: the id stays, email and password hash are erased, the seat is free. acting_user: a user of the account who may manage its users and has access; NULL: administrators only.
+Errors: 22004 NULL user; PB006 acting_user; PB013 unknown or removed user; PB017 the last admin while others remain.';
+
+CREATE FUNCTION billing.set_user_role(user_id uuid, role text, acting_user uuid DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_set_user_role';
+COMMENT ON FUNCTION billing.set_user_role(uuid, text, uuid) IS
+'Gives a user another role. acting_user: as for remove_user.
+Errors: 22004 NULL user or role; 22023 malformed role; PB006 acting_user; PB013 unknown or removed user; PB016 unknown role; PB017 the last admin while others remain.';
+
+CREATE FUNCTION billing.disable_user(user_id uuid, acting_user uuid DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_disable_user';
+COMMENT ON FUNCTION billing.disable_user(uuid, uuid) IS
+'Keeps a user out until enabled again and frees the seat; a disabled one stays as it is. acting_user: as for remove_user.
+Errors: 22004 NULL user; PB006 acting_user; PB013 unknown or removed user; PB017 the last admin while others remain.';
+
+CREATE FUNCTION billing.enable_user(user_id uuid, acting_user uuid DEFAULT NULL) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_enable_user';
+COMMENT ON FUNCTION billing.enable_user(uuid, uuid) IS
+'Lets a disabled user in again, which takes a seat; an enabled one stays as it is. acting_user: as for remove_user.
+Errors: 22004 NULL user; PB002 suspended account; PB006 acting_user; PB007 no seat left; PB013 unknown or removed user.';
+
+CREATE FUNCTION billing.set_user_password(user_id uuid, password text) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_set_user_password';
+COMMENT ON FUNCTION billing.set_user_password(uuid, text) IS
+'Sets a user''s password and ends a lock-out.
+Errors: 22004 NULL; 22023 a password that is refused; PB013 unknown or removed user.';
+
+CREATE FUNCTION billing.authenticate_user(
+    email text,
+    password text,
+    OUT user_id uuid,
+    OUT account_id uuid,
+    OUT role text,
+    OUT allowed boolean,
+    OUT reason text
+) RETURNS record
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_authenticate_user';
+COMMENT ON FUNCTION billing.authenticate_user(text, text) IS
+'Who has this email and this password; always one row. Unknown address, wrong password, locked out or NULL: NULL ids and ''invalid_credentials'', after the same time. Otherwise allowed and reason are those of check_access for the user without a permission. Call it in FROM: (f()).* would call it once per column, and count a wrong password as often.';

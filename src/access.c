@@ -138,8 +138,17 @@ can_be_covered(const char *app, Snapshot snapshot)
 }
 
 static void
-check_known_account(Access *access, Holdings *holdings, const char *permission,
-					const pg_uuid_t *user_id)
+deny(Access *access, Reason reason)
+{
+	memset(access, 0, sizeof(*access));
+	access->level = "none";
+	access->reason = reason;
+	access->expires_at = DT_NOEND;
+}
+
+/* The answer at the instant for which the holdings were loaded. */
+void
+access_decide(Access *access, Holdings *holdings, const char *permission, const pg_uuid_t *user_id)
 {
 	char *app = permission == NULL ? NULL : permission_app(permission);
 	bool known = can_be_covered(app, holdings->snapshot);
@@ -147,14 +156,12 @@ check_known_account(Access *access, Holdings *holdings, const char *permission,
 	PlanVersion *free_plan = plan_free(holdings->snapshot);
 	AccountUser user;
 
+	deny(access, REASON_ACCOUNT_SUSPENDED);
 	access->tokens_remaining =
 		balance_remaining(holding_balances(holdings),
 						  (TokenScope){.every_app = app == NULL, .app = app}, holdings->now);
 	if (holdings->account->suspended)
-	{
-		access->reason = REASON_ACCOUNT_SUSPENDED;
 		return;
-	}
 	access->level = longest != NULL ? "full" : free_plan != NULL ? "limited" : "none";
 	answer_from(access, longest, free_plan);
 	access->reason = user_id == NULL ? REASON_ALLOWED : decide_user(&user, user_id, holdings);
@@ -177,14 +184,11 @@ access_check(Access *access, const pg_uuid_t *account_id, const char *permission
 	Account account;
 	Holdings holdings;
 
-	memset(access, 0, sizeof(*access));
-	access->level = "none";
-	access->reason = REASON_ACCOUNT_NOT_FOUND;
-	access->expires_at = DT_NOEND;
+	deny(access, REASON_ACCOUNT_NOT_FOUND);
 	if (!account_read(&account, account_id, snapshot))
 		return;
 	holding_load(&holdings, &account, account_check_time(&account), snapshot);
-	check_known_account(access, &holdings, permission, user_id);
+	access_decide(access, &holdings, permission, user_id);
 }
 
 static Datum

@@ -17,6 +17,8 @@ typedef struct Access
 	TimestampTz expires_at; /* infinity: none */
 } Access;
 
+extern void
+access_decide(Access *access, Holdings *holdings, const char *permission, const pg_uuid_t *user_id);
 extern void access_check(Access *access, const pg_uuid_t *account_id, const char *permission,
 						 const pg_uuid_t *user_id, Snapshot snapshot);
 

@@ -10,6 +10,7 @@
 
 #include "call.h"
 #include "engine.h"
+#include "lockout.h"
 #include "password.h"
 #include "settings.h"
 #include "tables.h"
@@ -28,6 +29,7 @@ _PG_init(void)
 		engine_define_settings();
 		engine_install_hooks();
 	}
+	lockout_define_settings();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();

@@ -25,16 +25,9 @@
 #include "tables.h"
 
 /*
- * The calls under way. They are kept in the memory of their subtransaction, not
- * on the C stack: an abort looks at them when the stack is gone.
+ * Frames are kept in the memory of their subtransaction, not on the C stack: an
+ * abort looks at them when the stack is gone.
  */
-typedef struct CallFrame
-{
-	MemoryContext memory;
-	int nest_level; /* of the transaction */
-	struct CallFrame *outer;
-} CallFrame;
-
 static CallFrame *current_frame = NULL;
 
 static void
@@ -68,6 +61,8 @@ push_frame(void)
 	frame->memory = CurrentMemoryContext;
 	frame->nest_level = GetCurrentTransactionNestLevel();
 	frame->outer = current_frame;
+	frame->actor = current_frame == NULL ? NULL : current_frame->actor;
+	frame->silent = current_frame != NULL && current_frame->silent;
 	return frame;
 }
 
@@ -80,7 +75,8 @@ call_init(void)
 
 /*
  * pg_temp comes last and explicitly, so that temporary objects never shadow
- * ours; nobody but the owner can create in the other two.
+ * ours; nobody but the owner can create in the other two. A trigger's frame acts
+ * on behalf of whoever its statement does.
  */
 void
 call_enter(Call *call)

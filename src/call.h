@@ -7,13 +7,24 @@
 #define BILLING_CALL_H
 
 #include "utils/palloc.h"
+#include "utils/uuid.h"
+
+/* One call under way. */
+typedef struct CallFrame
+{
+	MemoryContext memory;
+	int nest_level;         /* of the transaction */
+	const pg_uuid_t *actor; /* the account user on whose behalf it is; NULL: none was named */
+	bool silent;            /* what it changes is no event */
+	struct CallFrame *outer;
+} CallFrame;
 
 typedef struct Call
 {
 	Oid user;
 	int security_context;
 	int guc_level;
-	struct CallFrame *frame;
+	CallFrame *frame;
 } Call;
 
 extern void call_enter(Call *call);

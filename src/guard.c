@@ -9,7 +9,6 @@
 #include "postgres.h"
 
 #include "access/xact.h"
-#include "commands/trigger.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -20,6 +19,7 @@
 #include "call.h"
 #include "compat.h"
 #include "errors.h"
+#include "guard.h"
 #include "identifier.h"
 #include "lock.h"
 #include "tables.h"
@@ -30,8 +30,8 @@ PG_FUNCTION_INFO_V1(billing_guard_hold);
 PG_FUNCTION_INFO_V1(billing_guard_balance);
 PG_FUNCTION_INFO_V1(billing_guard_engine);
 
-static TriggerData *
-trigger_data(FunctionCallInfo fcinfo, const char *function)
+TriggerData *
+guard_trigger_data(FunctionCallInfo fcinfo, const char *function)
 {
 	if (!CALLED_AS_TRIGGER(fcinfo))
 		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
@@ -67,7 +67,7 @@ raise_immutable(TriggerData *trigger)
 Datum
 billing_guard_immutable(PG_FUNCTION_ARGS)
 {
-	raise_immutable(trigger_data(fcinfo, "guard_immutable"));
+	raise_immutable(guard_trigger_data(fcinfo, "guard_immutable"));
 	PG_RETURN_NULL();
 }
 
@@ -110,7 +110,7 @@ is_null(HeapTuple tuple, AttrNumber column, TupleDesc desc)
 Datum
 billing_guard_grant(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo, "guard_grant");
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_grant");
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
 	if (differs_beyond(trigger, GRANT_VOIDED_AT) ||
@@ -127,7 +127,7 @@ billing_guard_grant(PG_FUNCTION_ARGS)
 Datum
 billing_guard_hold(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo, "guard_hold");
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_hold");
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 	bool isnull;
 
@@ -212,7 +212,7 @@ check_balances_once(const pg_uuid_t *account)
 Datum
 billing_guard_balance(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo, "guard_balance");
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_balance");
 	bool isnull;
 	pg_uuid_t account;
 
@@ -237,7 +237,7 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 Datum
 billing_guard_engine(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = trigger_data(fcinfo, "guard_engine");
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_engine");
 	HeapTuple result =
 		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	bool isnull;

@@ -106,6 +106,26 @@ argon2_parse(const char *encoded, Argon2Hash *parsed)
 }
 
 /*
+ * Whether it has the shape of any argon2 hash, which no password has by accident;
+ * that it can be verified is not said.
+ */
+bool
+argon2_looks_encoded(const char *string)
+{
+	static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+								   "0123456789+/=,-$";
+	size_t length = strlen(string);
+	int fields = 0;
+
+	if (strncmp(string, "$argon2", 7) != 0 || length > ARGON2_MAX_ENCODED_BYTES ||
+		strspn(string, alphabet) != length)
+		return false;
+	for (const char *c = string; *c; c++)
+		fields += *c == '$';
+	return fields == 4 || fields == 5;
+}
+
+/*
  * Compares a secret with a hash. Our own form is computed here, not by
  * crypto_pwhash_str_verify(), because that answers "wrong password" also when
  * the memory could not be had; for the forms of others it is all there is.

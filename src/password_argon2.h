@@ -25,6 +25,7 @@ typedef enum Argon2Verdict
 	ARGON2_OUT_OF_MEMORY
 } Argon2Verdict;
 
+extern bool argon2_looks_encoded(const char *string);
 extern bool argon2_parse(const char *encoded, Argon2Hash *parsed);
 extern Argon2Verdict
 argon2_verify(const Argon2Hash *target, const char *encoded, const char *secret, size_t length);

@@ -13,14 +13,16 @@ PG_FUNCTION_INFO_V1(billing_seats_allowed);
 /*
  * The largest limit of the plans in force, else the free plan's. NULL means no
  * limit for free and subscription plans and says nothing for token plans. With
- * no plan at all it is 1, so that somebody can pay.
+ * no plan at all it is 1, so that somebody can pay. *plan becomes the one that
+ * says so; NULL: none does.
  */
 int64
-seat_limit(Holdings *holdings)
+seat_limit_of(Holdings *holdings, const char **plan_code)
 {
 	int64 largest = -1;
 	PlanVersion *free_plan;
 
+	*plan_code = NULL;
 	for (int i = 0; i < holdings->count; i++)
 	{
 		PlanVersion *plan;
@@ -30,14 +32,27 @@ seat_limit(Holdings *holdings)
 		plan = holding_version(holdings, &holdings->items[i]);
 		if (plan->user_limit < 0 && plan->kind == PLAN_SUBSCRIPTION)
 			return SEATS_UNLIMITED;
-		largest = Max(largest, plan->user_limit);
+		if (plan->user_limit > largest)
+		{
+			largest = plan->user_limit;
+			*plan_code = plan->code;
+		}
 	}
 	if (largest >= 0)
 		return largest;
 	free_plan = plan_free(holdings->snapshot);
 	if (free_plan == NULL)
 		return 1;
+	*plan_code = free_plan->code;
 	return free_plan->user_limit < 0 ? SEATS_UNLIMITED : free_plan->user_limit;
+}
+
+int64
+seat_limit(Holdings *holdings)
+{
+	const char *plan_code;
+
+	return seat_limit_of(holdings, &plan_code);
 }
 
 static bool

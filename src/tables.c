@@ -69,6 +69,7 @@ static const IndexInfoEntry index_info[INDEX_COUNT] = {
 	[INDEX_HOLD_END_PKEY] = {"hold_end_pkey", TABLE_HOLD_END},
 	[INDEX_USER_PKEY] = {"account_user_pkey", TABLE_USER},
 	[INDEX_USER_ID] = {"account_user_user_id_key", TABLE_USER},
+	[INDEX_USER_EMAIL] = {"account_user_email_key", TABLE_USER},
 };
 
 static Oid schema_oid = InvalidOid;

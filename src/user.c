@@ -58,3 +58,19 @@ user_raise_not_found(const pg_uuid_t *user_id)
 					errdetail("There is no user %s, or it was removed.", identifier_text(user_id)),
 					errhint("The view billing.account_member lists the users of an account.")));
 }
+
+/* How many users the account ever had, removed ones included; counts no further than at_most. */
+int64
+user_rows(const pg_uuid_t *account, int64 at_most, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+	int64 count = 0;
+
+	probe_key_uuid(&key, 1, account);
+	probe_begin(&probe, INDEX_USER_PKEY, snapshot, &key, 1);
+	while (count < at_most && probe_next(&probe))
+		count++;
+	probe_end(&probe);
+	return count;
+}
