@@ -23,6 +23,12 @@ int settings_checkpoint_entries = 256;
  */
 int settings_batch_lock_limit = 512;
 
+/*
+ * How long an order pins version, price and credit: long enough for a bank
+ * transfer of the same day, short enough for prices to be honoured.
+ */
+double settings_order_lifetime = 86400;
+
 void
 settings_define(void)
 {
@@ -34,4 +40,7 @@ settings_define(void)
 							"Ledger entries after which an account's balances are summed anew.",
 							NULL, &settings_checkpoint_entries, 256, 1, INT_MAX, PGC_SUSET, 0, NULL,
 							NULL, NULL);
+	DefineCustomRealVariable(
+		"billing.order_lifetime", "Time after which an order that is not paid lapses.", NULL,
+		&settings_order_lifetime, 86400, 0.001, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }

@@ -7,6 +7,7 @@
 
 extern int settings_checkpoint_entries;
 extern int settings_batch_lock_limit;
+extern double settings_order_lifetime;
 
 extern void settings_define(void);
 
