@@ -30,6 +30,7 @@ SQL_PIECES = \
 	guard.sql \
 	order.sql \
 	view.sql \
+	report.sql \
 	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))

@@ -45,7 +45,7 @@ CREATE TABLE billing.plan_order (
 CREATE UNIQUE INDEX plan_order_idempotency_key ON billing.plan_order (account_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
 CREATE INDEX plan_order_open_idx ON billing.plan_order (account_id, expires_at) WHERE status = 'open';
-CREATE INDEX plan_order_due_idx ON billing.plan_order (expires_at) WHERE status = 'open';
+CREATE INDEX plan_order_due_idx ON billing.plan_order (expires_at) WHERE closed_at IS NULL;
 COMMENT ON TABLE billing.plan_order IS 'What is to be paid: a plan version, its price and the credit against it, pinned until the order lapses. Rows change once, from open to their end.';
 COMMENT ON COLUMN billing.plan_order.account_id IS 'The account that buys.';
 COMMENT ON COLUMN billing.plan_order.order_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
@@ -121,6 +121,32 @@ COMMENT ON COLUMN billing.payment.amount IS 'What was paid.';
 COMMENT ON COLUMN billing.payment.tax IS 'The part of it that is tax, where the provider says.';
 COMMENT ON COLUMN billing.payment.reason IS 'accepted: it paid its order; payment_mismatch: not the amount or currency that was due, it pays for nothing; order_closed: it became account credit.';
 COMMENT ON COLUMN billing.payment.received_at IS 'When it was recorded, by the account''s clock.';
+
+CREATE TABLE billing.payment_refund (
+    account_id   uuid NOT NULL,
+    refund_id    uuid NOT NULL UNIQUE,
+    payment_id   uuid NOT NULL,
+    provider     text COLLATE "C" NOT NULL,
+    provider_ref text COLLATE "C" NOT NULL,
+    amount       billing.amount NOT NULL,
+    end_access   boolean NOT NULL,
+    refunded_at  timestamptz NOT NULL,
+    PRIMARY KEY (account_id, refund_id),
+    FOREIGN KEY (account_id, payment_id) REFERENCES billing.payment,
+    CONSTRAINT payment_refund_reference_key UNIQUE (provider, provider_ref),
+    CONSTRAINT payment_refund_amount_check CHECK (billing.minor_units(amount) > 0)
+);
+CREATE INDEX payment_refund_payment_idx ON billing.payment_refund (account_id, payment_id);
+CREATE INDEX payment_refund_refunded_idx ON billing.payment_refund (refunded_at);
+COMMENT ON TABLE billing.payment_refund IS 'What the provider says was paid back.';
+COMMENT ON COLUMN billing.payment_refund.account_id IS 'The account.';
+COMMENT ON COLUMN billing.payment_refund.refund_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
+COMMENT ON COLUMN billing.payment_refund.payment_id IS 'The payment; its refunds never exceed it.';
+COMMENT ON COLUMN billing.payment_refund.provider IS 'Who says so.';
+COMMENT ON COLUMN billing.payment_refund.provider_ref IS 'The provider''s own reference of the refund; a namespace apart from payments.';
+COMMENT ON COLUMN billing.payment_refund.amount IS 'What was paid back.';
+COMMENT ON COLUMN billing.payment_refund.end_access IS 'Whether the period that the payment bought ended with it.';
+COMMENT ON COLUMN billing.payment_refund.refunded_at IS 'When it was recorded, by the account''s clock.';
 
 CREATE TABLE billing.account_credit (
     account_id uuid NOT NULL REFERENCES billing.account,
@@ -204,6 +230,24 @@ COMMENT ON FUNCTION billing.record_payment(uuid, text, text, billing.amount, bil
 'Records what a provider says was paid for an order, and does what was ordered if it is the amount due. The same notice again (provider and provider_ref; order and amount the same) changes nothing and answers the same, with replayed true. A well-formed notice for a known order never raises: what cannot be accepted is recorded and told. provider, provider_ref: 1 to 255 bytes. tax: the part of amount that is tax; not compared in repetitions. Works in a suspended account. Call it in FROM: (f()).* would call it once per column.
 Errors: 22004 NULL but for tax; 22023 or 22001 malformed provider or provider_ref; PB015 negative amount, tax that is negative, more than the amount or in another currency; PB016 unknown order.';
 
+CREATE FUNCTION billing.record_refund(
+    payment_id uuid,
+    provider text,
+    provider_ref text,
+    amount billing.amount,
+    end_access boolean DEFAULT false
+) RETURNS uuid
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_record_refund';
+COMMENT ON FUNCTION billing.record_refund(uuid, text, text, billing.amount, boolean) IS
+'Records what a provider paid back of a payment, at most what was paid; returns the refund. It is taken from where the money went: the period bought, those it was credited to, account credit, other periods. Open orders that count on what was taken are closed. end_access: the period that the payment bought ends now and its unused tokens are voided; later periods move up. provider, provider_ref: 1 to 255 bytes; the same refund again returns the same id.
+Errors: 22004 NULL; 22023 or 22001 malformed provider or provider_ref; PB008 reference of another refund; PB015 amount that is not positive, in another currency or more than what is left of the payment; PB016 unknown payment.';
+
+CREATE FUNCTION billing.cancel_subscription(subscription_id uuid, at_period_end boolean DEFAULT true) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_cancel_subscription';
+COMMENT ON FUNCTION billing.cancel_subscription(uuid, boolean) IS
+'at_period_end true: drops what is scheduled, that is a plan that was to follow, whose price becomes account credit; the subscription stays in force to the end of what is paid. Of one that has not begun all is dropped. false: ends it now and voids its tokens; moves no money; what is scheduled to follow begins now. One that is over stays as it is. Nothing renews by itself; renewing takes a cancellation back.
+Errors: 22004 NULL; PB016 unknown subscription.';
+
 CREATE TRIGGER changes BEFORE UPDATE ON billing.plan_order
     FOR EACH ROW EXECUTE FUNCTION billing.guard_order();
 CREATE TRIGGER immutable BEFORE DELETE ON billing.plan_order
@@ -218,6 +262,10 @@ CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.payment
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.payment
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.payment_refund
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.payment_refund
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.account_credit
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.account_credit
@@ -230,5 +278,7 @@ ALTER TABLE billing.order_credit ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.order_credit ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.payment ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.payment ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.payment_refund ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.payment_refund ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.account_credit ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.account_credit ENABLE ALWAYS TRIGGER no_truncate;

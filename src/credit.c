@@ -17,8 +17,7 @@
 
 /*
  * The periods of the subscription and of those scheduled to follow it, from the
- * given place in that line on, that are not over and were paid for. A token plan
- * gives no credit: its tokens move.
+ * given place in that line on, that are not over and were paid for.
  */
 static SqlQuery select_unfinished = {
 	.sql = "WITH RECURSIVE line AS (SELECT s.subscription_id, s.replaced_by, 0 AS place "
@@ -31,10 +30,10 @@ static SqlQuery select_unfinished = {
 		   "FROM line JOIN billing.subscription_period p "
 		   "ON p.account_id = $1 AND p.subscription_id = line.subscription_id "
 		   "WHERE line.place >= $4 AND NOT p.void AND p.expires_at > $3 "
-		   "AND p.kind = 'subscription' AND p.paid IS NOT NULL AND p.credited IS NULL "
+		   "AND (p.kind = 'subscription' OR $5) AND p.paid IS NOT NULL AND p.credited IS NULL "
 		   "ORDER BY line.place, p.effective_at",
-	.nargs = 4,
-	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID}};
+	.nargs = 5,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, INT4OID, BOOLOID}};
 
 static SqlQuery book_credit = {
 	.sql = "UPDATE billing.subscription_period SET credited = $4 WHERE account_id = $1 AND "
@@ -86,18 +85,19 @@ tokens_unused(const GrantBalance *grant)
  * For each unfinished period floor(paid × min(share of time unused, share of its
  * tokens unused)), in minor units; paid is what was not paid back since.
  */
-void
-credit_for_unused(CreditList *list, const Account *account, const pg_uuid_t *subscription, int from,
-				  TimestampTz now)
+static void
+credit_load(CreditList *list, const Account *account, const pg_uuid_t *subscription, int from,
+			bool of_token_plans, TimestampTz now)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Balances balances;
 
 	balance_load(&balances, &account->id, now, snapshot);
 	UnregisterSnapshot(snapshot);
-	list->count = (int) query_execute(
-		&select_unfinished, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription),
-											  arg_time(now), arg_int32(from)});
+	list->count = (int) query_execute(&select_unfinished,
+									  (NullableDatum[]){arg_uuid(&account->id),
+														arg_uuid(subscription), arg_time(now),
+														arg_int32(from), arg_bool(of_token_plans)});
 	list->items = palloc0(sizeof(PeriodCredit) * (list->count + 1));
 	for (int i = 0; i < list->count; i++)
 	{
@@ -115,6 +115,22 @@ credit_for_unused(CreditList *list, const Account *account, const pg_uuid_t *sub
 		}
 		credit->amount.minor = (int64) ((int128) credit->amount.minor * share.part / share.whole);
 	}
+}
+
+/* When it is replaced: a token plan gives no credit, its tokens move. */
+void
+credit_for_unused(CreditList *list, const Account *account, const pg_uuid_t *subscription, int from,
+				  TimestampTz now)
+{
+	credit_load(list, account, subscription, from, false, now);
+}
+
+/* When it is dropped before it began: a token plan's tokens go nowhere. */
+void
+credit_for_dropped(CreditList *list, const Account *account, const pg_uuid_t *subscription,
+				   TimestampTz now)
+{
+	credit_load(list, account, subscription, 0, true, now);
 }
 
 static bool

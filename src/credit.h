@@ -33,6 +33,8 @@ typedef struct CreditList
 /* credit.c */
 extern void credit_for_unused(CreditList *list, const Account *account,
 							  const pg_uuid_t *subscription, int from, TimestampTz now);
+extern void credit_for_dropped(CreditList *list, const Account *account,
+							   const pg_uuid_t *subscription, TimestampTz now);
 extern bool credit_find(const CreditList *list, const PeriodCredit *credit);
 extern void credit_append(CreditList *list, const PeriodCredit *credit);
 extern void credit_book(const pg_uuid_t *account, const PeriodCredit *credit);

@@ -60,6 +60,13 @@ event_detail_int64(EventDetail *detail, const char *name, int64 value)
 	appendStringInfo(&detail->json, INT64_FORMAT, value);
 }
 
+void
+event_detail_bool(EventDetail *detail, const char *name, bool value)
+{
+	append_name(detail, name);
+	appendStringInfoString(&detail->json, value ? "true" : "false");
+}
+
 /* As text, currency included. */
 void
 event_detail_amount(EventDetail *detail, const char *name, const Amount *value)

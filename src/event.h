@@ -21,6 +21,7 @@ extern void event_detail_begin(EventDetail *detail);
 extern void event_detail_text(EventDetail *detail, const char *name, const char *value);
 extern void event_detail_uuid(EventDetail *detail, const char *name, const pg_uuid_t *value);
 extern void event_detail_int64(EventDetail *detail, const char *name, int64 value);
+extern void event_detail_bool(EventDetail *detail, const char *name, bool value);
 extern void event_detail_amount(EventDetail *detail, const char *name, const Amount *value);
 extern void event_detail_time(EventDetail *detail, const char *name, TimestampTz value);
 

@@ -49,7 +49,7 @@ static SqlQuery select_due = {
 								"s.effective_at") "UNION ALL SELECT o.account_id, o.expires_at "
 												  "FROM billing.plan_order o "
 												  "JOIN billing.account a USING (account_id) "
-												  "WHERE o.status = 'open' AND " DUE_BY_CLOCK(
+												  "WHERE o.closed_at IS NULL AND " DUE_BY_CLOCK(
 													  "o.expires_at") ") due WHERE due.account_id "
 																	  "<> ALL ($1) GROUP BY "
 																	  "due.account_id ORDER BY 2, "
@@ -87,15 +87,20 @@ static SqlQuery mark_ended = {
 	.nargs = 2,
 	.argtypes = {UUIDOID, UUIDOID}};
 
-/* Whether a subscription of the account was in force at the instant, as far as time tells. */
-static bool
-any_in_force(const Account *account, TimestampTz at)
+/*
+ * Whether a subscription of the account was in force at the instant, as far as
+ * time tells. Being suspended is not a loss of the plan.
+ */
+bool
+expiry_any_in_force(const Account *account, TimestampTz at)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Account unsuspended = *account;
 	Holdings holdings;
 	bool found;
 
-	holding_load(&holdings, account, at, snapshot);
+	unsuspended.suspended = false;
+	holding_load(&holdings, &unsuspended, at, snapshot);
 	found = holding_any_in_force(&holdings, NULL, NULL);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -135,11 +140,7 @@ expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *wh
 void
 expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
 {
-	Account unsuspended = *account;
-
-	/* being suspended is not a loss of the plan */
-	unsuspended.suspended = false;
-	if (!any_in_force(&unsuspended, at))
+	if (!expiry_any_in_force(account, at))
 		expiry_free_plan_assigned(account, at, why);
 }
 

@@ -79,6 +79,17 @@ static SqlQuery select_overtaken = {
 	.nargs = 3,
 	.argtypes = {UUIDOID, UUIDOID, UUIDOID}};
 
+/* Those whose account credit, with that of all older ones, is more than there is. */
+static SqlQuery select_unfunded = {
+	.sql = "SELECT o.order_id FROM (SELECT order_id, account_credit, sum(minor_units("
+		   "account_credit)) OVER (ORDER BY created_at, order_id) AS reserved "
+		   "FROM billing.plan_order WHERE account_id = $1 AND status = 'open' AND expires_at > $3 "
+		   "AND currency(price) = $2) o WHERE minor_units(o.account_credit) > 0 AND o.reserved > "
+		   "(SELECT coalesce(sum(minor_units(c.amount)), 0) FROM billing.account_credit c "
+		   "WHERE c.account_id = $1 AND currency(c.amount) = $2) ORDER BY o.order_id",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+
 static OrderStatus
 status_from_name(const char *name)
 {
@@ -158,6 +169,18 @@ order_lapsed(const pg_uuid_t *account, const pg_uuid_t *order_id, TimestampTz at
 	end(account, order_id, ORDER_LAPSED, NULL, at);
 }
 
+/* The orders that the last query found. */
+static void
+close_found(const pg_uuid_t *account, uint64 count, TimestampTz now)
+{
+	pg_uuid_t *orders = palloc(sizeof(pg_uuid_t) * (count + 1));
+
+	for (uint64 i = 0; i < count; i++)
+		orders[i] = query_uuid(i, 1);
+	for (uint64 i = 0; i < count; i++)
+		end(account, &orders[i], ORDER_CLOSED, NULL, now);
+}
+
 /*
  * Closes the open orders whose terms no longer hold, now that the subscription is
  * not what it was. by: the order that does it; NULL: none.
@@ -166,15 +189,22 @@ void
 order_close_overtaken(const pg_uuid_t *account, const pg_uuid_t *subscription, const pg_uuid_t *by,
 					  TimestampTz now)
 {
-	uint64 count =
+	close_found(
+		account,
 		query_execute(&select_overtaken,
-					  (NullableDatum[]){arg_uuid(account), arg_uuid(subscription), arg_uuid(by)});
-	pg_uuid_t *orders = palloc(sizeof(pg_uuid_t) * (count + 1));
+					  (NullableDatum[]){arg_uuid(account), arg_uuid(subscription), arg_uuid(by)}),
+		now);
+}
 
-	for (uint64 i = 0; i < count; i++)
-		orders[i] = query_uuid(i, 1);
-	for (uint64 i = 0; i < count; i++)
-		end(account, &orders[i], ORDER_CLOSED, NULL, now);
+/* Closes the open orders that count on account credit which was paid back. */
+void
+order_close_unfunded(const pg_uuid_t *account, const char *currency, TimestampTz now)
+{
+	close_found(
+		account,
+		query_execute(&select_unfunded,
+					  (NullableDatum[]){arg_uuid(account), arg_text(currency), arg_time(now)}),
+		now);
 }
 
 static void

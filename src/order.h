@@ -43,6 +43,7 @@ extern void order_paid(const Order *order, const pg_uuid_t *subscription_id, Tim
 extern void order_lapsed(const pg_uuid_t *account, const pg_uuid_t *order_id, TimestampTz at);
 extern void order_close_overtaken(const pg_uuid_t *account, const pg_uuid_t *subscription,
 								  const pg_uuid_t *by, TimestampTz now);
+extern void order_close_unfunded(const pg_uuid_t *account, const char *currency, TimestampTz now);
 
 /* purchase.c */
 extern void purchase_lock_tokens(const Order *order, const Account *account);

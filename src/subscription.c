@@ -203,7 +203,8 @@ next_period(const Account *account, TimestampTz now, const Subscription *held,
 		next.expires_at = next.anchor = terms->expires_at;
 		check_explicit_end(&next);
 	}
-	else if (duration == NULL)
+	else if (duration == NULL || (held != NULL && TIMESTAMP_IS_NOEND(held->expires_at)))
+		/* what was bought without end keeps none, whatever the newest version says */
 		next.expires_at = DT_NOEND;
 	else
 	{
@@ -249,8 +250,8 @@ grant_of_period(pg_uuid_t *grant_id, const Account *account, const pg_uuid_t *su
 
 	if (grant.tokens == 0)
 		return false;
-	/* a renewed token plan's tokens are usable at once */
-	if (renewal && terms->plan->kind == PLAN_TOKEN)
+	/* a token plan's tokens are usable at once */
+	if (terms->plan->kind == PLAN_TOKEN)
 		grant.effective_at = Min(now, period->effective_at);
 	grant_insert(grant_id, &grant);
 	return true;

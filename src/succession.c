@@ -45,6 +45,37 @@ static SqlQuery set_successor = {
 	.nargs = 3,
 	.argtypes = {UUIDOID, UUIDOID, UUIDOID}};
 
+static SqlQuery unlink_successor = {
+	.sql = "UPDATE billing.subscription SET replaced_by = NULL WHERE account_id = $1 AND "
+		   "replaced_by = $2",
+	.nargs = 2,
+	.argtypes = {UUIDOID, UUIDOID}};
+
+static SqlQuery select_period = {
+	.sql = "SELECT effective_at, grant_id, EXISTS (SELECT FROM billing.subscription_period n "
+		   "WHERE n.account_id = p.account_id AND n.subscription_id = p.subscription_id "
+		   "AND n.period_no > p.period_no AND NOT n.void) "
+		   "FROM billing.subscription_period p WHERE account_id = $1 AND subscription_id = $2 "
+		   "AND period_no = $3 AND NOT void AND expires_at > $4",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, INT4OID, TIMESTAMPTZOID}};
+
+static SqlQuery cut_period = {
+	.sql = "UPDATE billing.subscription_period SET void = effective_at >= $4, "
+		   "expires_at = CASE WHEN effective_at >= $4 THEN expires_at ELSE $4 END "
+		   "WHERE account_id = $1 AND subscription_id = $2 AND period_no = $3",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, INT4OID, TIMESTAMPTZOID}};
+
+static SqlQuery shorten_subscription = {
+	.sql = "UPDATE billing.subscription s SET void = s.effective_at >= $3, "
+		   "expires_at = CASE WHEN s.effective_at >= $3 THEN s.expires_at ELSE $3 END, "
+		   "anchor_periods = greatest(s.anchor_periods - 1, 0), "
+		   "ended_at = CASE WHEN s.effective_at < $3 AND $3 <= $4 THEN $3 END "
+		   "WHERE account_id = $1 AND subscription_id = $2",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+
 static SqlQuery select_grants = {
 	.sql =
 		"SELECT grant_id FROM billing.token_grant WHERE account_id = $1 AND subscription_id = $2 "
@@ -131,6 +162,13 @@ succession_set(const pg_uuid_t *account, const pg_uuid_t *subscription, const pg
 {
 	query_execute(&set_successor, (NullableDatum[]){arg_uuid(account), arg_uuid(subscription),
 													arg_uuid(successor)});
+}
+
+/* Nothing is followed by the subscription any more. */
+void
+succession_unlink(const pg_uuid_t *account, const pg_uuid_t *subscription)
+{
+	query_execute(&unlink_successor, (NullableDatum[]){arg_uuid(account), arg_uuid(subscription)});
 }
 
 void
@@ -319,4 +357,49 @@ succession_shift(const Account *account, const pg_uuid_t *subscription_id, int32
 										: arg_datum(IntervalPGetDatum(&calendar.duration)),
 									arg_int64(calendar.periods)});
 	write_event(account, subscription_id, start, end, now);
+}
+
+/* What is scheduled to follow begins where the subscription ends now. */
+static void
+pull_successor(const Account *account, const pg_uuid_t *subscription_id, TimestampTz now)
+{
+	Subscription subscription;
+
+	if (subscription_read(&subscription, subscription_id) && subscription.has_successor)
+		succession_shift(account, &subscription.successor_id, 1,
+						 subscription.voided ? now : Max(subscription.expires_at, now), now);
+}
+
+/*
+ * Ends one period now, or drops it if it has not begun, and takes its tokens
+ * back. Later ones move up, so that no gap is left; with none the subscription
+ * is over.
+ */
+void
+succession_end_period(const Account *account, const pg_uuid_t *subscription_id, int32 period_no,
+					  TimestampTz now)
+{
+	NullableDatum args[] = {arg_uuid(&account->id), arg_uuid(subscription_id), arg_int32(period_no),
+							arg_time(now)};
+	TimestampTz boundary;
+	bool followed;
+
+	if (query_execute(&select_period, args) == 0)
+		return;
+	boundary = Max(query_time(0, 1), now);
+	followed = query_bool(0, 3);
+	if (!query_is_null(0, 2))
+	{
+		pg_uuid_t grant_id = query_uuid(0, 2);
+
+		(void) void_grant_locked(account, &grant_id, now);
+	}
+	query_execute(&cut_period, args);
+	if (followed)
+		succession_shift(account, subscription_id, period_no + 1, boundary, now);
+	else
+		query_execute(&shorten_subscription,
+					  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
+										arg_time(boundary), arg_time(now)});
+	pull_successor(account, subscription_id, now);
 }

@@ -15,38 +15,7 @@ SELECT billing.create_plan('both', 'subscription', price => '20 USD', duration =
 SELECT billing.create_plan('pack', 'token', price => '7 USD', tokens => 100, app => 'mail');
 SELECT billing.create_plan('bigpack', 'token', price => '20 USD', tokens => 500, app => 'mail');
 
-CREATE FUNCTION pg_temp.account(n int) RETURNS uuid LANGUAGE sql AS
-    $$SELECT format('018f0000-0000-7000-8000-%s', lpad(to_hex(n), 12, '0'))::uuid$$;
-CREATE FUNCTION pg_temp.open(n int) RETURNS void LANGUAGE sql AS $$
-    SELECT billing.create_account('account ' || n, pg_temp.account(n));
-    SELECT billing.set_test_clock(pg_temp.account(n), '2100-01-01 00:00 UTC');
-$$;
-CREATE FUNCTION pg_temp.pay(n int, plan text, ref text, amount billing.amount, timing text DEFAULT 'immediate')
-RETURNS text LANGUAGE sql AS $$
-    SELECT r.reason FROM billing.record_payment(billing.order_plan(pg_temp.account(n), plan, timing), 'psp', ref, amount) r
-$$;
-CREATE FUNCTION pg_temp.rows(query text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    answer text;
-BEGIN
-    EXECUTE format('SELECT string_agg(trim(both ''()'' FROM r::text), '' / '') FROM (%s) r', query) INTO answer;
-    RETURN answer;
-END
-$$;
-CREATE FUNCTION pg_temp.same(query text, expected text, name text) RETURNS text LANGUAGE sql AS
-    $$SELECT is(pg_temp.rows(query), pg_temp.rows(expected), name)$$;
-CREATE FUNCTION pg_temp.same(query text, expected text[], name text) RETURNS text LANGUAGE sql AS
-    $$SELECT is(replace(pg_temp.rows(query), '"', ''), array_to_string(expected, ' / '), name)$$;
-CREATE FUNCTION pg_temp.quote(n int, plan text, timing text DEFAULT 'immediate') RETURNS text LANGUAGE sql AS $$
-    SELECT concat_ws(' | ', action, price, credit, due, effective_at AT TIME ZONE 'UTC', expires_at AT TIME ZONE 'UTC')
-      FROM billing.quote_plan(pg_temp.account(n), plan, timing)
-$$;
-CREATE FUNCTION pg_temp.days(n int) RETURNS SETOF text LANGUAGE sql AS $$
-    SELECT concat_ws(' ', plan, p.period_no, p.effective_at::date - '2100-01-01', nullif(p.expires_at, 'infinity')::date - '2100-01-01', p.paid,
-                     CASE WHEN p.void THEN 'void' END)
-      FROM billing.subscription_period p WHERE account_id = pg_temp.account(n) ORDER BY p.created_at, p.subscription_id, p.period_no
-$$;
-SET timezone = 'UTC';
+\ir helper/order.psql
 
 -- buy
 SELECT pg_temp.open(1);
