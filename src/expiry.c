@@ -31,29 +31,19 @@ PG_FUNCTION_INFO_V1(billing_expire_due);
  * Accounts with something due. A test clock is honoured; rows that another
  * session is working on are its business.
  */
-#define DUE_BY_CLOCK(at)                                                                           \
-	at " <= CASE WHEN a.test_clock IS NULL THEN clock_timestamp() ELSE a.test_clock END AND " at   \
-	   " <= greatest(clock_timestamp(), (SELECT max(t.test_clock) FROM billing.account t "         \
-	   "WHERE t.test_clock IS NOT NULL)) "
-
 static SqlQuery select_due = {
-	.sql =
-		"SELECT due.account_id, min(due.at) FROM ("
-		"SELECT s.account_id, s.expires_at AS at FROM billing.subscription s "
-		"JOIN billing.account a USING (account_id) "
-		"WHERE s.ended_at IS NULL AND NOT s.void AND " DUE_BY_CLOCK(
-			"s.expires_at") "UNION ALL SELECT s.account_id, s.effective_at FROM "
-							"billing.subscription s "
-							"JOIN billing.account a USING (account_id) "
-							"WHERE s.started_at IS NULL AND NOT s.void AND " DUE_BY_CLOCK(
-								"s.effective_at") "UNION ALL SELECT o.account_id, o.expires_at "
-												  "FROM billing.plan_order o "
-												  "JOIN billing.account a USING (account_id) "
-												  "WHERE o.closed_at IS NULL AND " DUE_BY_CLOCK(
-													  "o.expires_at") ") due WHERE due.account_id "
-																	  "<> ALL ($1) GROUP BY "
-																	  "due.account_id ORDER BY 2, "
-																	  "1 LIMIT $2",
+	.sql = "SELECT due.account_id, min(due.at) FROM ("
+		   "SELECT account_id, expires_at AS at FROM billing.subscription "
+		   "WHERE ended_at IS NULL AND NOT void "
+		   "UNION ALL SELECT account_id, effective_at FROM billing.subscription "
+		   "WHERE started_at IS NULL AND NOT void "
+		   "UNION ALL SELECT account_id, expires_at FROM billing.plan_order "
+		   "WHERE closed_at IS NULL) due JOIN billing.account a USING (account_id) "
+		   "WHERE due.at <= CASE WHEN a.test_clock IS NULL THEN clock_timestamp() "
+		   "ELSE a.test_clock END "
+		   "AND due.at <= (SELECT greatest(clock_timestamp(), max(t.test_clock)) "
+		   "FROM billing.account t WHERE t.test_clock IS NOT NULL) "
+		   "AND due.account_id <> ALL ($1) GROUP BY due.account_id ORDER BY 2, 1 LIMIT $2",
 	.nargs = 2,
 	.argtypes = {UUIDARRAYOID, INT8OID}};
 
