@@ -11,6 +11,7 @@
 #include <limits.h>
 
 #include "common/hashfn.h"
+#include "common/int.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "storage/condition_variable.h"
@@ -276,6 +277,15 @@ engine_count_ledger(void)
 {
 	if (engine_enabled())
 		engine_count(COUNTER_LEDGER);
+}
+
+/* Tokens of several grants add up beyond a bigint only in theory: then the largest one stands for it. */
+int64
+engine_add(int64 sum, int64 tokens)
+{
+	if (pg_add_s64_overflow(sum, tokens, &sum))
+		return PG_INT64_MAX;
+	return sum;
 }
 
 /* Apps are told apart by 64 bits of their code's hash; 0 stands for every app. */

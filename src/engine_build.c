@@ -112,10 +112,32 @@ fill_slot(EngineEntry *entry, const GrantBalance *grant)
 }
 
 static void
+add_beyond(EngineEntry *entry, const GrantBalance *grant)
+{
+	uint64 app = engine_app_id(grant->app);
+
+	for (int i = 0; i < entry->beyonds; i++)
+		if (entry->beyond[i].app == app)
+		{
+			entry->beyond[i].available =
+				engine_add(entry->beyond[i].available, Max(balance_available(grant), 0));
+			return;
+		}
+	if (entry->beyonds == ENGINE_BEYOND)
+	{
+		entry->crowded = true;
+		return;
+	}
+	entry->beyond[entry->beyonds].app = app;
+	entry->beyond[entry->beyonds++].available = Max(balance_available(grant), 0);
+}
+
+static void
 fill_slots(EngineEntry *entry, const Balances *balances, TimestampTz now)
 {
 	entry->slots = 0;
-	entry->more = false;
+	entry->beyonds = 0;
+	entry->crowded = false;
 	entry->boundary = DT_NOEND;
 	for (int live = 1; live >= 0; live--)
 		for (int i = 0; i < balances->count; i++)
@@ -131,8 +153,8 @@ fill_slots(EngineEntry *entry, const Balances *balances, TimestampTz now)
 				entry->boundary = Min(entry->boundary, grant->expires_at);
 				if (entry->slots < ENGINE_SLOTS)
 					fill_slot(entry, grant);
-				else
-					entry->more |= live == 1;
+				else if (live == 1)
+					add_beyond(entry, grant);
 			}
 		}
 }

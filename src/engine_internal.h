@@ -29,6 +29,15 @@ typedef struct EngineKey
 	pg_uuid_t account;
 } EngineKey;
 
+/* Grants beyond the slots, summed by app: nothing is taken from them before a build. */
+#define ENGINE_BEYOND 3
+
+typedef struct EngineBeyond
+{
+	uint64 app; /* engine_app_id; 0: every app */
+	int64 available;
+} EngineBeyond;
+
 /* One grant. */
 typedef struct EngineSlot
 {
@@ -44,8 +53,9 @@ typedef struct EngineEntry
 {
 	EngineKey key;
 	uint8 state;
-	uint8 slots; /* in use */
-	bool more;   /* there are grants beyond these slots */
+	uint8 slots;   /* in use */
+	uint8 beyonds; /* in use; grants of more apps than that: crowded */
+	bool crowded;  /* there are grants that neither slots nor sums show */
 	bool suspended;
 	bool has_clock;
 	uint32 retired;    /* counts retirements, so that a builder notices one */
@@ -58,6 +68,7 @@ typedef struct EngineEntry
 	TimestampTz boundary;   /* when the next grant begins or ends */
 	TimestampTz hold_due;   /* when the next open hold lapses */
 	int64 undecided_grants; /* tokens of grants whose transaction is in progress */
+	EngineBeyond beyond[ENGINE_BEYOND];
 	EngineSlot slot[ENGINE_SLOTS];
 } EngineEntry;
 
@@ -92,6 +103,7 @@ extern void engine_wake(EngineSet *set);
 extern uint64 engine_new_generation(void);
 extern void engine_count(EngineCounter counter);
 extern uint64 engine_app_id(const char *app);
+extern int64 engine_add(int64 sum, int64 tokens);
 
 /* engine_take.c: what this transaction has taken */
 typedef struct OwnTake

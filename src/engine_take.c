@@ -193,6 +193,18 @@ has_dry_slot(const EngineEntry *entry)
 	return false;
 }
 
+/* What grants beyond the slots have for the request: part of what remains, but not to be taken. */
+static int64
+beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app)
+{
+	int64 sum = 0;
+
+	for (int i = 0; i < entry->beyonds; i++)
+		if (entry->beyond[i].app == 0 || (request->app != NULL && entry->beyond[i].app == app))
+			sum = engine_add(sum, entry->beyond[i].available);
+	return sum;
+}
+
 /* With the set locked and the entry valid. */
 static EngineOutcome
 decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake *take)
@@ -200,6 +212,8 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 	int64 available = 0;
 	int64 undecided = entry->undecided_grants;
 
+	if (entry->crowded)
+		return ENGINE_LEDGER;
 	take->any_in_time = false;
 	for (int i = 0; i < entry->slots; i++)
 	{
@@ -208,12 +222,12 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 		if (!in_scope(slot, request, app))
 			continue;
 		take->any_in_time = true;
-		available += slot->available;
-		undecided += slot->undecided;
+		available = engine_add(available, slot->available);
+		undecided = engine_add(undecided, slot->undecided);
 		if (slot->undecided > 0)
 			undecided -= engine_own_undecided(entry, slot);
 	}
-	take->remaining = available;
+	take->remaining = engine_add(available, beyond_slots(entry, request, app));
 	if (available >= request->tokens && !take->may_take)
 		return ENGINE_READY;
 	if (available >= request->tokens)
@@ -222,11 +236,11 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 		take->remaining -= request->tokens;
 		return ENGINE_TAKEN;
 	}
-	if (entry->more && has_dry_slot(entry))
+	if (entry->beyonds > 0 && has_dry_slot(entry))
 		return ENGINE_REBUILD;
-	if (entry->more || entry->hold_due <= take->now)
+	if (entry->beyonds > 0 || entry->hold_due <= take->now)
 		return ENGINE_LEDGER;
-	return request->tokens > available + undecided ? ENGINE_SHORT : ENGINE_UNCERTAIN;
+	return request->tokens > engine_add(available, undecided) ? ENGINE_SHORT : ENGINE_UNCERTAIN;
 }
 
 /*
