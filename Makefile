@@ -29,6 +29,7 @@ SQL_PIECES = \
 	expiry.sql \
 	guard.sql \
 	view.sql \
+	worker.sql \
 	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))
