@@ -31,6 +31,7 @@ SQL_PIECES = \
 	order.sql \
 	view.sql \
 	report.sql \
+	worker.sql \
 	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))

@@ -14,6 +14,7 @@
 #include "password.h"
 #include "settings.h"
 #include "tables.h"
+#include "worker.h"
 
 PG_MODULE_MAGIC;
 
@@ -24,13 +25,17 @@ _PG_init(void)
 {
 	settings_define();
 	password_define_settings();
+	worker_define_settings();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		engine_define_settings();
 		engine_install_hooks();
+		worker_define_server_settings();
+		worker_install();
 	}
 	lockout_define_settings();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();
+	worker_init();
 }

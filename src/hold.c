@@ -25,6 +25,7 @@
 #include "probe.h"
 #include "query.h"
 #include "spend.h"
+#include "worker.h"
 
 PG_FUNCTION_INFO_V1(billing_hold_tokens);
 PG_FUNCTION_INFO_V1(billing_capture_hold);
@@ -81,6 +82,7 @@ insert_hold(const SpendRequest *request, TimestampTz created_at, TimestampTz exp
 	writer_insert(&writer, values, nulls);
 	writer_end(&writer);
 	engine_note_hold(request->account, expires_at);
+	worker_note_due(expires_at);
 }
 
 /*

@@ -1,0 +1,422 @@
+/*
+ * worker.c
+ *	  The process that writes down what is due in one database, and ends.
+ *
+ * It leaves as soon as nothing is due in the next moments, or when somebody wants
+ * the database for himself. doc/worker.md tells the states and transitions.
+ */
+#include "postgres.h"
+
+#include "access/xact.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_extension.h"
+#include "commands/extension.h"
+#include "miscadmin.h"
+#include "pgstat.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "tcop/tcopprot.h"
+#include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/snapmgr.h"
+#include "utils/wait_event.h"
+
+#include "identifier.h"
+#include "worker.h"
+#include "worker_internal.h"
+
+extern PGDLLEXPORT void billing_worker_main(Datum arg);
+
+/* How long it waits for the next due time rather than leave: a start costs about that much. */
+#define LINGER (250 * 1000)
+
+/* How long it may take to notice that somebody wants the database. */
+#define LOOK_UP (100 * 1000)
+
+/* A transaction takes no longer than that, so that nobody waits long for its locks. */
+#define LONGEST_BATCH (100 * 1000)
+
+/* Accounts read at once, so that what was done before is passed over seldom. */
+#define LIST_SIZE 5000
+
+/* After something due had to be left undone: 25 ms, doubled up to 6.4 s. */
+#define STALL_PAUSE(stalls) ((INT64CONST(25) << Min(stalls, 8)) * 1000)
+
+/* After a run that failed as a whole: 1 s, doubled up to about 4 minutes. */
+#define ERROR_PAUSE(errors) (USECS_PER_SEC << Min(errors, 8))
+
+typedef struct Run
+{
+	MemoryContext context; /* emptied before each run */
+	WorkerSlot *slot;
+	DueAccount *list;
+	int count;
+	int next;         /* in the list */
+	int singly_until; /* in the list: one account a transaction, to find the one that fails */
+	int64 done;
+	bool busy;   /* an account was left to somebody else */
+	bool absent; /* the extension is not there, or somebody has locked it */
+	bool locked; /* the latter */
+	bool leave;
+} Run;
+
+static bool reported = true; /* what the slot's due time was claimed for */
+
+static void
+leaving(int code pg_attribute_unused(), Datum arg)
+{
+	WorkerSlot *slot = (WorkerSlot *) DatumGetPointer(arg);
+
+	if (!reported)
+		(void) worker_slot_lower(slot, GetCurrentTimestamp() + USECS_PER_SEC);
+	worker_detach(slot);
+}
+
+static void
+set(const char *name, const char *value)
+{
+	SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+}
+
+/*
+ * What somebody set for the database or the role must not change what is done
+ * here. The lock timeout keeps one account's row, locked by an idle transaction,
+ * from holding up the others; the plans are those that need no statistics.
+ */
+static void
+prepare_session(void)
+{
+	set("default_transaction_isolation", "read committed");
+	set("default_transaction_read_only", "off");
+	set("session_replication_role", "origin");
+	set("statement_timeout", "0");
+	set("idle_in_transaction_session_timeout", "0");
+	set("lock_timeout", "250ms");
+	set("plan_cache_mode", "force_generic_plan");
+	set("enable_seqscan", "off");
+	set("enable_bitmapscan", "off");
+	set("enable_hashjoin", "off");
+	set("enable_mergejoin", "off");
+	set("jit", "off");
+	set("max_parallel_workers_per_gather", "0");
+	pgstat_report_appname("billing worker");
+}
+
+/* Whether somebody is dropping, renaming or copying the database, and waits for us to leave. */
+static bool
+database_is_wanted(void)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
+	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	(void) LockRelease(&tag, RowExclusiveLock, true);
+	return false;
+}
+
+static bool
+must_leave(void)
+{
+	if (ConfigReloadPending)
+	{
+		ConfigReloadPending = false;
+		ProcessConfigFile(PGC_SIGHUP);
+	}
+	/* by SIGTERM: without an error in the log, as nothing went wrong */
+	if (ProcDiePending)
+		return true;
+	CHECK_FOR_INTERRUPTS();
+	return !worker_enabled || worker_is_crowded() || database_is_wanted();
+}
+
+/*
+ * The lock on the extension keeps DROP EXTENSION out until the transaction's
+ * end; it is not waited for.
+ */
+static bool
+lock_extension(Run *run)
+{
+	Oid extension = get_extension_oid("billing", true);
+	LOCKTAG tag;
+
+	if (!OidIsValid(extension))
+		return false;
+	SET_LOCKTAG_OBJECT(tag, MyDatabaseId, ExtensionRelationId, extension, 0);
+	run->locked = LockAcquire(&tag, AccessShareLock, false, true) == LOCKACQUIRE_NOT_AVAIL;
+	if (run->locked)
+		return false;
+	AcceptInvalidationMessages();
+	return get_extension_oid("billing", true) == extension;
+}
+
+static void
+finish(void)
+{
+	PopActiveSnapshot();
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+}
+
+/* False: the extension is not there, or on its way out; no transaction was begun. */
+static bool
+begin(Run *run, const char *activity)
+{
+	SetCurrentStatementStartTimestamp();
+	pgstat_report_activity(STATE_RUNNING, activity);
+	StartTransactionCommand();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	run->absent = !lock_extension(run);
+	if (run->absent)
+		finish();
+	return !run->absent;
+}
+
+/* Ends the transaction that failed; the error is copied to the run's memory. */
+static ErrorData *
+catch_error(Run *run)
+{
+	ErrorData *error;
+
+	MemoryContextSwitchTo(run->context);
+	error = CopyErrorData();
+	HOLD_INTERRUPTS();
+	FlushErrorState();
+	AbortCurrentTransaction();
+	RESUME_INTERRUPTS();
+	MemoryContextSwitchTo(run->context);
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return error;
+}
+
+/* Waiting for somebody is nothing to tell the administrator of. */
+static bool
+is_transient(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_TRANSACTION_ROLLBACK ||
+		   error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
+}
+
+static void
+account_failed(Run *run, int number, const ErrorData *error)
+{
+	const pg_uuid_t account = run->list[number].account;
+	int failures;
+
+	for (int i = number; i < run->count; i++)
+		if (memcmp(run->list[i].account.data, account.data, UUID_LEN) == 0)
+			run->list[i].skip = true;
+	if (!begin(run, "billing: recording an account that fails"))
+		return;
+	failures = due_record_failure(&account, error);
+	if (failures == 1 && !is_transient(error))
+		ereport(WARNING,
+				(errcode(error->sqlerrcode),
+				 errmsg("billing could not write down what is due for account %s: %s",
+						identifier_text(&account), error->message),
+				 errdetail("The other accounts are not affected, and it will be tried again."),
+				 errhint("See billing.worker_status in this database.")));
+	finish();
+}
+
+/*
+ * One transaction. A failure at one account leaves it out, and the others are
+ * done again; one at commit may be any account's, so then they are done singly.
+ */
+static void
+work_on_batch(Run *run)
+{
+	int first = run->next;
+	int last = Min(run->count, first + (first < run->singly_until ? 1 : worker_batch));
+	TimestampTz start = GetCurrentTimestamp();
+	volatile int at = first;
+	volatile int64 done = 0;
+	volatile bool committing = false;
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		if (begin(run, "billing: writing down what is due"))
+		{
+			for (; at < last; at++)
+			{
+				if (at > first && GetCurrentTimestamp() > start + LONGEST_BATCH)
+					break;
+				if (!run->list[at].skip)
+					done += due_process(&run->list[at], &run->busy);
+			}
+			committing = true;
+			finish();
+			run->next = at;
+			run->done += done;
+		}
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+	if (error == NULL)
+		return;
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+		ReThrowError(error);
+	if (committing && at - first > 1)
+		run->singly_until = at;
+	else
+		account_failed(run, committing ? first : at, error);
+	FreeErrorData(error);
+}
+
+/* Does what is due; *earliest: since when. */
+static void
+work_on_list(Run *run, TimestampTz *earliest)
+{
+	run->count = run->next = run->singly_until = 0;
+	*earliest = DT_NOEND;
+	if (!begin(run, "billing: looking for what is due"))
+		return;
+	run->count = due_list(run->list, LIST_SIZE, earliest);
+	finish();
+	while (run->next < run->count && !run->absent && !run->leave)
+	{
+		work_on_batch(run);
+		run->leave = must_leave();
+	}
+}
+
+static TimestampTz
+next_due(Run *run, TimestampTz started_at)
+{
+	TimestampTz now;
+	TimestampTz next;
+
+	if (run->leave && run->next < run->count)
+		return GetCurrentTimestamp();
+	if (run->absent || !begin(run, "billing: looking for what will be due"))
+		return run->locked ? GetCurrentTimestamp() + USECS_PER_SEC : DT_NOEND;
+	next = due_next(run->busy ? started_at : DT_NOBEGIN);
+	finish();
+	now = GetCurrentTimestamp();
+	/* it was said to be due, but nothing could be done */
+	if (run->done == 0 && next <= now && run->slot->stalls > 0)
+		run->busy = true;
+	return run->busy ? Min(Max(next, now), now + STALL_PAUSE(run->slot->stalls)) : next;
+}
+
+static void
+work(Run *run, WorkerReport *report)
+{
+	TimestampTz earliest;
+
+	do
+	{
+		work_on_list(run, &earliest);
+		if (report->lateness == 0 && run->done > 0)
+			report->lateness = Max(GetCurrentTimestamp() - earliest, 0);
+	} while (run->count == LIST_SIZE && !run->absent && !run->leave);
+	report->due = next_due(run, report->started_at);
+	report->stalled = run->busy || (run->done == 0 && report->due <= GetCurrentTimestamp());
+}
+
+static void
+report_error(Run *run, WorkerReport *report, ErrorData *error)
+{
+	report->due = GetCurrentTimestamp() + ERROR_PAUSE(run->slot->errors);
+	report->error = error->message;
+	if (run->slot->errors == 0 && !is_transient(error))
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("billing could not look for what is due in database %u: %s",
+							 MyDatabaseId, error->message),
+					  errdetail("It will be tried again; access ends in time.")));
+}
+
+/* Claims the slot's due time, does what is due, reports the next due time. */
+static void
+run_once(Run *run)
+{
+	WorkerReport report = {.due = DT_NOEND, .started_at = GetCurrentTimestamp()};
+	ErrorData *volatile error = NULL;
+
+	MemoryContextReset(run->context);
+	MemoryContextSwitchTo(run->context);
+	run->list = palloc(sizeof(DueAccount) * LIST_SIZE);
+	run->done = 0;
+	run->busy = run->absent = run->locked = run->leave = false;
+	reported = false;
+	(void) worker_slot_claim(run->slot);
+	PG_TRY();
+	{
+		work(run, &report);
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+	report.rows_done = run->done;
+	if (error != NULL)
+		report_error(run, &report, error);
+	worker_slot_report(run->slot, &report);
+	reported = true;
+}
+
+static void
+doze(int64 usecs)
+{
+	/* WaitLatch counts in milliseconds; the rest is too short to be disturbed in */
+	if (usecs < 1000)
+		pg_usleep(usecs);
+	else
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, usecs / 1000,
+						 PG_WAIT_EXTENSION);
+	ResetLatch(MyLatch);
+}
+
+/* Waits for the next due time, if it is near; false: leave. */
+static bool
+linger(WorkerSlot *slot)
+{
+	for (;;)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+		TimestampTz due = worker_slot_due(slot);
+
+		if (must_leave() || due > now + LINGER)
+			return false;
+		if (due <= now)
+			return true;
+		doze(Min(due - now, LOOK_UP));
+	}
+}
+
+void
+billing_worker_main(Datum arg)
+{
+	Oid database = DatumGetObjectId(arg);
+	Run run = {.slot = worker_attach(database)};
+
+	if (run.slot == NULL)
+		proc_exit(0);
+	before_shmem_exit(leaving, PointerGetDatum(run.slot));
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	/* that connections are not allowed any more would be an error; the launcher looks at that */
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	prepare_session();
+	worker_set_running(run.slot);
+	run.context = AllocSetContextCreate(TopMemoryContext, "billing worker", ALLOCSET_DEFAULT_SIZES);
+	worker_never_note();
+	do
+		run_once(&run);
+	while (linger(run.slot));
+	proc_exit(0);
+}

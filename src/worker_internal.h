@@ -1,0 +1,101 @@
+/*
+ * worker_internal.h
+ *	  What the files of the worker share with each other.
+ */
+#ifndef BILLING_WORKER_INTERNAL_H
+#define BILLING_WORKER_INTERNAL_H
+
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* worker_settings.c */
+extern bool worker_enabled;
+extern int worker_naptime; /* s */
+extern int worker_processes;
+extern int worker_batch;
+extern int worker_databases;
+
+#define WORKER_ERROR_LENGTH 256
+
+typedef enum WorkerState
+{
+	WORKER_WAITING,  /* for something to fall due */
+	WORKER_STARTING, /* a process was asked for */
+	WORKER_RUNNING
+} WorkerState;
+
+/* What is known of one database. Protected by the lock, but for due and latch. */
+typedef struct WorkerSlot
+{
+	Oid database;         /* InvalidOid: the slot is free */
+	pg_atomic_uint64 due; /* when to look there, a TimestampTz; DT_NOEND: nothing is known */
+	Latch *volatile latch;
+	WorkerState state;
+	pid_t pid;
+	bool skipped;           /* no connection is allowed there, or it is a template */
+	int missing;            /* scans of pg_database in a row that did not find it */
+	TimestampTz not_before; /* when to try to start a worker again */
+
+	int stalls; /* runs in a row that left something due undone */
+	int errors; /* runs in a row that failed as a whole */
+	TimestampTz last_run_at;
+	int64 lateness; /* of the last run's first row, in µs */
+	int64 runs;
+	int64 rows_done;
+	TimestampTz error_at;
+	char error[WORKER_ERROR_LENGTH];
+} WorkerSlot;
+
+/* What a run of a worker has to tell. */
+typedef struct WorkerReport
+{
+	TimestampTz due; /* DT_NOEND: nothing */
+	TimestampTz started_at;
+	int64 rows_done;
+	int64 lateness;
+	bool stalled;
+	const char *error; /* NULL: none */
+} WorkerReport;
+
+/* worker_shared.c */
+extern void worker_install_hooks(void);
+extern bool worker_is_installed(void);
+extern void worker_lock(void);
+extern void worker_unlock(void);
+extern int worker_slot_count(void);
+extern WorkerSlot *worker_slot(int number);
+extern WorkerSlot *worker_slot_find(Oid database);
+extern WorkerSlot *worker_slot_make(Oid database);
+extern void worker_slot_free(WorkerSlot *slot);
+extern TimestampTz worker_slot_due(WorkerSlot *slot);
+extern bool worker_slot_lower(WorkerSlot *slot, TimestampTz due);
+extern TimestampTz worker_slot_claim(WorkerSlot *slot);
+extern void worker_slot_report(WorkerSlot *slot, const WorkerReport *report);
+extern WorkerSlot *worker_attach(Oid database);
+extern void worker_set_running(WorkerSlot *slot);
+extern void worker_detach(WorkerSlot *slot);
+extern void worker_wake_launcher(void);
+extern void worker_set_launcher(Latch *latch);
+extern bool worker_is_crowded(void);
+extern void worker_set_crowded(bool crowded);
+extern bool worker_was_full(void);
+
+/* worker_wake.c */
+extern void worker_never_note(void);
+
+/* worker_due.c */
+typedef struct DueAccount
+{
+	pg_uuid_t account;
+	bool failed_before;
+	bool skip; /* it failed in this run */
+} DueAccount;
+
+extern int due_list(DueAccount *list, int max, TimestampTz *earliest);
+extern int64 due_process(const DueAccount *due, bool *busy);
+extern TimestampTz due_next(TimestampTz after);
+extern int due_record_failure(const pg_uuid_t *account, const ErrorData *error);
+
+#endif /* BILLING_WORKER_INTERNAL_H */

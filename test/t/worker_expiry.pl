@@ -1,0 +1,142 @@
+# Subscriptions are ended on time by the background worker, whatever else happens.
+
+use strict;
+use warnings;
+
+use Billing::Worker;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# So long a nap that nothing in this test can come of it.
+my $node = worker_cluster('expiry', "billing.worker_naptime = 1h\n");
+worker_setup($node, 'postgres');
+
+sub status
+{
+    my ($column) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT $column FROM billing.worker_status WHERE database = current_database()");
+}
+
+$node->safe_psql('postgres', subscribe_for('soon', '100 ms'));
+happened($node, 'postgres', 'soon', 1, 'the launcher is woken for what falls due in 100 ms');
+is($node->safe_psql('postgres', q{SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event
+        WHERE kind <> 'account_created'}),
+    'subscription_started subscription_expired free_plan_assigned', 'the events of an expiry');
+
+$node->safe_psql('postgres', subscribe_for('later', '1 hour') . ';' . subscribe_for('first', '300 ms'));
+happened($node, 'postgres', 'first', 1, 'an earlier due time comes first');
+is(status(q{next_due_at BETWEEN now() + interval '50 min' AND now() + interval '1 hour'}), 't',
+    'worker_status: the next due time');
+is(status('rows_done'), 2, 'worker_status: rows done');
+
+$node->safe_psql('postgres', 'BEGIN; ' . subscribe_for('undone', '10 ms') . '; ROLLBACK');
+$node->safe_psql('postgres', 'BEGIN; SAVEPOINT a; ' . subscribe_for('undone', '10 ms')
+      . '; ROLLBACK TO a; ' . subscribe_for('kept', '50 ms') . '; COMMIT');
+happened($node, 'postgres', 'kept', 1, 'a transaction whose subtransaction is rolled back');
+
+# Holds.
+$node->safe_psql('postgres', q{
+    SELECT billing.create_account('holder', '00000000-0000-4000-8000-000000000001');
+    SELECT billing.grant_tokens('00000000-0000-4000-8000-000000000001', 10);
+    SELECT billing.hold_tokens('00000000-0000-4000-8000-000000000001', 4, '100 ms');});
+ok($node->poll_query_until('postgres', q{SELECT kind = 'lapsed' FROM billing.hold_end}),
+    'a hold lapses');
+is($node->safe_psql('postgres', q{SELECT billing.tokens_remaining('00000000-0000-4000-8000-000000000001')}),
+    10, 'its tokens are back');
+
+# Prepared transactions: nobody tells of COMMIT PREPARED.
+$node->append_conf('postgresql.conf', 'billing.worker_naptime = 1s');
+$node->reload;
+$node->safe_psql('postgres', 'BEGIN; ' . subscribe_for('prepared', '10 ms')
+      . q{; PREPARE TRANSACTION 'p'});
+$node->safe_psql('postgres', 'SELECT pg_sleep(1.5)');
+$node->safe_psql('postgres', q{COMMIT PREPARED 'p'});
+happened($node, 'postgres', 'prepared', 1, 'what COMMIT PREPARED brings');
+$node->append_conf('postgresql.conf', 'billing.worker_naptime = 1h');
+$node->reload;
+
+# An account that fails.
+$node->safe_psql('postgres', q{
+    CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        IF (SELECT name LIKE 'bad%' FROM billing.account a WHERE a.account_id = NEW.account_id)
+            AND NEW.kind = 'subscription_expired' THEN
+            RAISE EXCEPTION 'made to fail';
+        END IF;
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER fail BEFORE INSERT ON billing.event FOR EACH ROW EXECUTE FUNCTION fail();});
+$node->safe_psql('postgres', 'BEGIN; '
+      . join(';', map { subscribe_for($_ % 10 == 3 ? "bad$_" : "good$_", '200 ms') } 0 .. 39)
+      . '; COMMIT');
+happened($node, 'postgres', 'good%', 36, 'accounts that fail do not stop the others');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 4 FROM billing.worker_failure'),
+    'they are recorded');
+is(status('accounts_failing'), 4, 'worker_status: how many');
+is(status(q{failures -> 0 ->> 'error'}), 'made to fail', 'worker_status: why');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM billing.event WHERE kind = 'subscription_expired'
+        AND account_id IN (SELECT account_id FROM billing.worker_failure)}), 0, 'nothing of theirs is written');
+ok($node->poll_query_until('postgres', 'SELECT bool_and(failures >= 2) FROM billing.worker_failure'),
+    'they are tried again');
+$node->safe_psql('postgres', 'DROP TRIGGER fail ON billing.event');
+happened($node, 'postgres', 'bad%', 4, 'and done when that works');
+is(status('accounts_failing'), 0, 'then they are no failures any more');
+my @said = slurp_file($node->logfile) =~ /WARNING:  billing could not write down.*made to fail/g;
+is(scalar @said, 4, 'the log tells of each once');
+
+# Failing at commit: it could be any of the batch.
+$node->safe_psql('postgres', q{
+    CREATE CONSTRAINT TRIGGER fail AFTER INSERT ON billing.event DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION fail();});
+$node->safe_psql('postgres', 'BEGIN; '
+      . join(';', map { subscribe_for($_ == 5 ? 'bad late' : "fine$_", '200 ms') } 0 .. 9) . '; COMMIT');
+happened($node, 'postgres', 'fine%', 9, 'one that fails at commit does not stop the others');
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 1 FROM billing.worker_failure'),
+    'it is recorded');
+$node->safe_psql('postgres', 'DROP TRIGGER fail ON billing.event');
+happened($node, 'postgres', 'bad late', 1, 'and done when that works');
+
+# Somebody at work on an account for long, by our lock and by its row.
+my $holder = $node->background_psql('postgres', on_error_stop => 1);
+$node->safe_psql('postgres', q{SELECT billing.create_plan('other', 'subscription', duration => '1 day')});
+$node->safe_psql('postgres', subscribe_for('busy', '500 ms'));
+my $locked = $node->safe_psql('postgres', subscribe_for('locked', '500 ms'));
+$holder->query_safe(q{BEGIN; SELECT billing.subscribe(account_id, 'other') FROM billing.account
+    WHERE name = 'busy'});
+$holder->query_safe("SELECT FROM billing.subscription WHERE subscription_id = '$locked' FOR UPDATE");
+$node->safe_psql('postgres', subscribe_for('free1', '600 ms') . ';' . subscribe_for('free2', '700 ms'));
+happened($node, 'postgres', 'free_', 2, 'a locked account does not stop the others');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
+happened($node, 'postgres', 'busy', 1, 'it is done when it is free');
+happened($node, 'postgres', 'locked', 1, 'so is one whose row was locked');
+
+# Switched off and on.
+$node->append_conf('postgresql.conf', 'billing.worker = off');
+$node->reload;
+ok($node->poll_query_until('postgres', q{SELECT current_setting('billing.worker') = 'off'}), 'off');
+$node->safe_psql('postgres', join ';', map { subscribe_for("off$_", '10 ms') } 1 .. 200);
+is(status('state'), 'off', 'worker_status: off');
+is($node->safe_psql('postgres', q{SELECT bool_or(billing.plan_is_active(account_id)) FROM billing.account
+        WHERE name LIKE 'off%'}), 'f', 'access ends without it');
+my @sessions = map { $node->background_psql('postgres') } 1 .. 4;
+$_->{stdin} .= "SELECT billing.expire_due();\n" for @sessions;
+$_->{run}->pump_nb for @sessions;
+$_->quit for @sessions;
+is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT account_id) FROM billing.event
+        JOIN billing.account USING (account_id)
+        WHERE kind = 'subscription_expired' AND name LIKE 'off%'}), '200|200',
+    'expire_due() in several sessions does the same, once');
+$node->safe_psql('postgres', subscribe_for('still off', '10 ms'));
+$node->append_conf('postgresql.conf', 'billing.worker = on');
+$node->reload;
+happened($node, 'postgres', 'still off', 1, 'switched on again');
+
+is($node->safe_psql('postgres', q{SELECT count(*) FROM (SELECT FROM billing.event
+        WHERE kind IN ('subscription_expired', 'free_plan_assigned')
+        GROUP BY account_id, kind HAVING count(*) > 1) twice}), 0, 'nothing twice');
+
+$node->stop;
+done_testing();
