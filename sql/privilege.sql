@@ -191,6 +191,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('relation', 'order_credit', false, true, false),
     ('relation', 'payment', false, true, false),
     ('relation', 'account_credit', false, true, false),
+    ('relation', 'audit', false, true, false),
     ('relation', 'privilege', false, true, false),
     ('relation', 'usage_level', false, true, false),
     ('relation', 'login_client', false, false, false),
@@ -212,7 +213,7 @@ REVOKE ALL ON TYPE
     billing.account, billing.app, billing.plan, billing.plan_version, billing.role,
     billing.subscription, billing.subscription_period, billing.token_grant, billing.ledger,
     billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user,
-    billing.privilege, billing.usage_level,
+    billing.audit, billing.privilege, billing.usage_level,
     billing.account_status, billing.account_package, billing.account_member,
     billing.plan_catalogue, billing.usage_daily, billing.engine_status
     FROM PUBLIC;

@@ -14,6 +14,7 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "errors.h"
 #include "query.h"
@@ -201,6 +202,7 @@ billing_grant_usage_to(PG_FUNCTION_ARGS)
 	query_execute(&insert_level,
 				  (NullableDatum[]){arg_datum(ObjectIdGetDatum(role)), arg_text(level)});
 	apply("GRANT", "TO", role, level);
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -227,6 +229,7 @@ billing_revoke_usage_from(PG_FUNCTION_ARGS)
 		apply("REVOKE", "FROM", role, level);
 		apply_recorded(role);
 	}
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

@@ -9,6 +9,7 @@
 
 #include "account.h"
 #include "argument.h"
+#include "audit.h"
 #include "balance.h"
 #include "call.h"
 #include "errors.h"
@@ -144,6 +145,7 @@ billing_void_grant(PG_FUNCTION_ARGS)
 	tokens = void_grant_locked(&account, grant_id, now);
 	if (tokens > 0)
 		note_exhaustion(&account, grant_id, now);
+	audit_write(fcinfo, &call, &account_id);
 	call_leave(&call);
 	PG_RETURN_INT64(tokens);
 }
