@@ -28,6 +28,7 @@ SQL_PIECES = \
 	access.sql \
 	expiry.sql \
 	guard.sql \
+	binding.sql \
 	audit.sql \
 	view.sql \
 	privilege.sql

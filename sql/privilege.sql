@@ -100,7 +100,12 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'engine_counters', false, true, true),
     ('function', 'grant_usage_to', false, true, false),
     ('function', 'revoke_usage_from', false, true, false),
+    -- binding
+    ('function', 'issue_binding', false, true, false),
+    ('function', 'bind_account', true, true, true),
+    ('function', 'rotate_binding_key', false, true, false),
     -- what the views call: PostgreSQL asks who reads the view for EXECUTE
+    ('function', 'visible', true, true, true),
     ('function', 'seats_allowed', true, true, true),
     ('function', 'roster', true, true, true),
     ('function', 'packages', true, true, true),
@@ -191,6 +196,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('relation', 'order_credit', false, true, false),
     ('relation', 'payment', false, true, false),
     ('relation', 'account_credit', false, true, false),
+    ('relation', 'binding_key', false, false, false),
     ('relation', 'audit', false, true, false),
     ('relation', 'privilege', false, true, false),
     ('relation', 'usage_level', false, true, false),
@@ -213,7 +219,7 @@ REVOKE ALL ON TYPE
     billing.account, billing.app, billing.plan, billing.plan_version, billing.role,
     billing.subscription, billing.subscription_period, billing.token_grant, billing.ledger,
     billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user,
-    billing.audit, billing.privilege, billing.usage_level,
+    billing.audit, billing.binding_key, billing.privilege, billing.usage_level,
     billing.account_status, billing.account_package, billing.account_member,
     billing.plan_catalogue, billing.usage_daily, billing.engine_status
     FROM PUBLIC;

@@ -17,7 +17,9 @@
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+#include "account.h"
 #include "audit.h"
+#include "binding.h"
 #include "event.h"
 #include "identifier.h"
 #include "query.h"
@@ -96,7 +98,7 @@ read_arguments(FunctionCallInfo fcinfo, HeapTuple function, EventDetail *detail,
 
 /*
  * Records the call that fcinfo is, between call_enter() and call_leave(). account
- * NULL: it concerns the whole database.
+ * NULL: it concerns the whole database, which a bound transaction may not change.
  */
 void
 audit_write(FunctionCallInfo fcinfo, const Call *call, const pg_uuid_t *account)
@@ -110,6 +112,10 @@ audit_write(FunctionCallInfo fcinfo, const Call *call, const pg_uuid_t *account)
 	NameData session_role;
 	NameData role;
 
+	if (account == NULL)
+		binding_refuse();
+	else if (!binding_admits(account))
+		account_raise_not_found(account);
 	if (!HeapTupleIsValid(function))
 		elog(ERROR, "cache lookup failed for function %u", fcinfo->flinfo->fn_oid);
 	event_detail_begin(&detail);

@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "binding.h"
 #include "call.h"
 #include "engine.h"
 #include "lockout.h"
@@ -23,6 +24,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	binding_define_settings();
 	password_define_settings();
 	if (process_shared_preload_libraries_in_progress)
 	{
@@ -33,4 +35,5 @@ _PG_init(void)
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();
+	binding_init();
 }

@@ -12,6 +12,7 @@
 #include "account.h"
 #include "argument.h"
 #include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -117,6 +118,7 @@ billing_create_account(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 4, "metadata");
 	args[4] = metadata_argument(fcinfo, 4);
 
+	binding_refuse();
 	call_enter(&call);
 	if (query_execute(&insert_account, args) == 1)
 		event_write(id, "account_created", GetCurrentTimestamp(), NULL);
