@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use MIME::Base64 qw(decode_base64url encode_base64url);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -22,8 +23,10 @@ $node->safe_psql('postgres', <<"SQL");
 CREATE EXTENSION billing CASCADE;
 CREATE ROLE shop LOGIN;
 CREATE ROLE office LOGIN;
+CREATE ROLE kiosk LOGIN;
+ALTER ROLE kiosk SET billing.require_binding = on;
 GRANT CREATE ON DATABASE postgres TO shop;
-SELECT billing.grant_usage_to('shop', 'application'), billing.grant_usage_to('office', 'administrator');
+SELECT billing.grant_usage_to('shop', 'application'), billing.grant_usage_to('kiosk', 'application'), billing.grant_usage_to('office', 'administrator');
 SELECT billing.create_app('ai', 'AI');
 SELECT billing.create_plan('free', 'free', user_limit => 2, permissions => '{ai:read}'),
        billing.create_plan('pack', 'token', 'Pack', '5 USD', tokens => 100);
@@ -79,12 +82,13 @@ sub digest
 
 my $before = digest();
 my %attempts;
+my $attacker = 'shop';
 
 sub attempt
 {
     my ($class, $state, $name, $sql) = @_;
     my ($status, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\n$sql",
-        extra_params => [ '-U', 'shop' ]);
+        extra_params => [ '-U', $attacker ]);
     my ($got) = $err =~ /ERROR:  (\w{5})/;
 
     is($got // 'no error', $state, "$class: $name");
@@ -202,6 +206,118 @@ attempt($class, '22023', 'more captured than held', "SELECT billing.capture_hold
 attempt($class, '22023', 'more refunded than consumed', "SELECT billing.refund_tokens('$ours', 'ours', 9223372036854775807)");
 attempt($class, '22003', 'money past its range', q{SELECT '92233720368547758.07 USD'::billing.amount OPERATOR(billing.+) '0.01 USD'::billing.amount});
 attempt($class, '22001', 'a key without end', "SELECT billing.consume_tokens('$ours', 1, idempotency_key => repeat('k', 1000000))");
+
+# From here on as a role that must be bound, mostly in a transaction bound to our account.
+sub issue
+{
+    my ($account, $valid_for, $role) = @_;
+    return $node->safe_psql('postgres',
+        "SELECT billing.issue_binding('$account', '$valid_for', role => " . ($role ? "'$role')" : 'NULL)'));
+}
+
+my ($our_token, $their_token) = map { issue($_, '1 hour') } ($ours, $theirs);
+my $shop_token = issue($theirs, '1 hour', 'shop');
+my $expired_token = issue($theirs, '1 millisecond');
+my $bind = "BEGIN; SELECT billing.bind_account('$our_token');";
+$attacker = 'kiosk';
+$before = digest();
+
+# A division by zero is the proof that nothing was found.
+my $nothing = "$bind SELECT 1 / count(*) FROM";
+
+$class = q{another tenant's ids};
+attempt($class, 'PB001', 'consume_tokens', "$bind SELECT billing.consume_tokens('$theirs', 1)");
+attempt($class, 'PB001', 'a key of theirs', "$bind SELECT billing.consume_tokens('$theirs', 5, idempotency_key => 'theirs')");
+attempt($class, 'PB001', 'hold_tokens', "$bind SELECT billing.hold_tokens('$theirs', 1)");
+attempt($class, 'PB016', 'capture_hold', "$bind SELECT billing.capture_hold('$their_hold')");
+attempt($class, 'PB016', 'release_hold', "$bind SELECT billing.release_hold('$their_hold')");
+attempt($class, 'PB001', 'refund_tokens', "$bind SELECT billing.refund_tokens('$theirs', 'theirs')");
+attempt($class, 'PB013', 'as their user', "$bind SELECT billing.consume_tokens('$ours', 1, user_id => '$their_user')");
+attempt($class, '22012', 'a batch', "$nothing billing.consume_tokens_batch(ARRAY['$ours', '$theirs']::uuid[], '{1,1}') WHERE ordinal = 2 AND reason <> 'account_not_found'");
+attempt($class, '22012', 'check_access', "$nothing billing.check_access('$theirs') WHERE reason <> 'account_not_found'");
+attempt($class, '22012', 'plan_is_active', "$nothing (SELECT WHERE billing.plan_is_active('$theirs')) x");
+attempt($class, '22012', 'tokens_remaining', "$nothing (SELECT WHERE billing.tokens_remaining('$theirs') > 0) x");
+attempt($class, '22012', 'user_permissions', "$nothing billing.user_permissions('$their_user')");
+attempt($class, '22012', 'packages', "$nothing billing.packages('$theirs')");
+attempt($class, '22012', 'roster', "$nothing billing.roster('$theirs')");
+attempt($class, '22012', "the view $_", "$nothing billing.$_ WHERE account_id <> '$ours'")
+  foreach qw(account_status account_package account_member usage_daily);
+attempt($class, '22012', 'a function that looks at what a view hides', <<"SQL");
+CREATE FUNCTION pg_temp.look(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \$\$
+BEGIN
+    IF \$1 LIKE '%theirs%' THEN RAISE EXCEPTION 'found %', \$1; END IF;
+    RETURN true;
+END \$\$;
+$bind SELECT 1 / (count(*) - 1) FROM billing.account_member WHERE pg_temp.look(email);
+SQL
+my $parallel = $node->safe_psql('postgres', 'SHOW server_version_num') < 160000 ? 'force_parallel_mode' : 'debug_parallel_query';
+attempt($class, '22012', 'in a parallel worker', "SET $parallel = on; $nothing billing.account_package WHERE account_id <> '$ours'");
+attempt($class, '22012', 'checked in a parallel worker', "SET $parallel = on; $nothing (SELECT WHERE billing.plan_is_active('$theirs')) x");
+
+$class = 'a binding undone';
+attempt($class, 'PB001', 'COMMIT', "$bind COMMIT; SELECT billing.consume_tokens('$theirs', 1)");
+attempt($class, 'PB001', 'no binding at all', "SELECT billing.consume_tokens('$ours', 1)");
+attempt($class, 'PB001', 'a savepoint', "$bind SAVEPOINT s; SELECT billing.visible('$theirs'); ROLLBACK TO s; SELECT billing.consume_tokens('$theirs', 1)");
+attempt($class, 'PB001', 'RESET ALL', "$bind RESET ALL; SELECT billing.consume_tokens('$theirs', 1)");
+attempt($class, '25001', 'DISCARD ALL', "$bind DISCARD ALL");
+attempt($class, '42501', 'SET', "$bind SET billing.bound_account = '$theirs'");
+attempt($class, '42501', 'SET LOCAL', "$bind SET LOCAL billing.bound_account = ''");
+attempt($class, '42501', 'set_config', "$bind SELECT set_config('billing.bound_account', '$theirs', true)");
+attempt($class, '42501', 'UPDATE of pg_settings', "$bind UPDATE pg_settings SET setting = '$theirs' WHERE name = 'billing.bound_account'");
+attempt($class, '42501', 'RESET of the requirement', 'RESET billing.require_binding');
+attempt($class, '42501', 'SET of the requirement', 'SET billing.require_binding = off');
+attempt($class, '42501', 'ALTER ROLE', 'ALTER ROLE kiosk RESET billing.require_binding');
+attempt($class, 'PB001', 'ALTER ROLE RESET ALL', "ALTER ROLE kiosk RESET ALL; \\c -\nSELECT billing.consume_tokens('$theirs', 1)");
+attempt($class, '42501', 'a function with the setting', q{CREATE FUNCTION pg_temp.f() RETURNS void LANGUAGE sql SET billing.require_binding = off AS 'SELECT'});
+{
+    local $ENV{PGOPTIONS} = '-c billing.require_binding=off';
+    my ($status, $out, $err) = $node->psql('postgres', "SELECT billing.consume_tokens('$theirs', 1)", extra_params => [ '-U', 'kiosk' ]);
+    like($err, qr/FATAL:  permission denied to set parameter "billing.require_binding"/, "$class: options of the client");
+}
+
+sub altered
+{
+    my ($token, $change) = @_;
+    my $bytes = decode_base64url($token);
+    $change->($bytes);
+    return encode_base64url($bytes);
+}
+
+$class = 'binding tokens';
+my $their_bytes = pack 'H*', $theirs =~ tr/-//dr;
+my %forged = (
+    'another account' => altered($our_token, sub { substr($_[0], 1, 16) = $their_bytes }),
+    'a later end' => altered($expired_token, sub { substr($_[0], 17, 8) = pack 'Q>', 1 << 62 }),
+    'any role' => altered($shop_token, sub { substr($_[0], 25, 4) = "\0" x 4 }),
+    'another MAC' => altered($their_token, sub { substr($_[0], -1) ^= "\1" }),
+    'no MAC' => altered($their_token, sub { substr($_[0], -32) = "\0" x 32 }),
+    'another version' => altered($their_token, sub { substr($_[0], 0, 1) = "\2" }),
+    'a byte less' => altered($their_token, sub { chop $_[0] }),
+    'a byte more' => altered($their_token, sub { $_[0] .= "\0" }),
+    'nothing' => '',
+    'no base64' => q{'' OR true --},
+    'a megabyte' => 'A' x 1_000_000);
+attempt($class, 'PB006', "forged: $_", "SELECT billing.bind_account('$forged{$_}')") foreach sort keys %forged;
+attempt($class, '22004', 'forged: NULL', 'SELECT billing.bind_account(NULL)');
+attempt($class, 'PB006', 'expired', "SELECT billing.bind_account('$expired_token')");
+attempt($class, 'PB006', 'replayed by another role', "SELECT billing.bind_account('$shop_token')");
+attempt($class, 'PB006', 'replayed in a transaction bound to another account', "$bind SELECT billing.bind_account('$their_token')");
+attempt($class, '42501', 'issued by the application', "SELECT billing.issue_binding('$theirs')");
+attempt($class, '42501', 'the key', 'SELECT key FROM billing.binding_key');
+
+$node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE template0');
+$node->safe_psql('copy', "CREATE EXTENSION billing CASCADE; SELECT billing.create_account('Theirs', '$theirs'), billing.grant_usage_to('kiosk', 'application');");
+my (undef, undef, $elsewhere) = $node->psql('copy', "\\set VERBOSITY sqlstate\nSELECT billing.bind_account('$their_token')", extra_params => [ '-U', 'kiosk' ]);
+like($elsewhere, qr/ERROR:  PB006/, "$class: replayed in another database");
+
+$node->safe_psql('postgres', 'SELECT billing.rotate_binding_key()');
+$before = digest();
+attempt($class, 'PB006', 'replayed after the key was replaced', "SELECT billing.bind_account('$their_token')");
+
+# What is proven above to be refused is refused for its reason: the same works with the right token.
+my $fresh = issue($theirs, '1 hour', 'kiosk');
+is($node->safe_psql('postgres', "BEGIN; SELECT billing.bind_account('$fresh'); SELECT billing.consume_tokens('$theirs', 1), billing.release_hold('$their_hold'), (SELECT count(*) FROM billing.account_status); COMMIT",
+        extra_params => [ '-U', 'kiosk' ]), "\n89|94|1", 'a transaction that is bound works for its account');
 
 cmp_ok($attempts{$_}, '>=', 2, "$_: $attempts{$_} attempts") foreach sort keys %attempts;
 my $total = 0;
