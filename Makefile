@@ -29,6 +29,8 @@ SQL_PIECES = \
 	expiry.sql \
 	guard.sql \
 	order.sql \
+	binding.sql \
+	audit.sql \
 	view.sql \
 	report.sql \
 	worker.sql \

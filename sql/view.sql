@@ -30,7 +30,7 @@ LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'billing_packages'
 COMMENT ON FUNCTION billing.packages(uuid) IS
 'Every subscription the account has or had, whether it is in force, and the tokens of its own grants: used is what was consumed or captured, less refunds; held is in open holds; left can be used now. What was voided, expired or has not begun is in granted only. Call it in FROM. No row for a NULL or unknown account. Raises nothing.';
 
-CREATE VIEW billing.account_package AS
+CREATE VIEW billing.account_package WITH (security_barrier) AS
 SELECT s.account_id,
        s.subscription_id,
        s.plan,
@@ -70,7 +70,8 @@ SELECT s.account_id,
                  CASE WHEN p.effective_at <= clock.now THEN p.effective_at END DESC NULLS LAST,
                  p.effective_at
         LIMIT 1) period ON true
-  LEFT JOIN billing.plan_version version ON version.plan = s.plan AND version.version = period.version;
+  LEFT JOIN billing.plan_version version ON version.plan = s.plan AND version.version = period.version
+ WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.account_package IS
 'What the accounts have bought or been given: a row a subscription, past and future ones too.';
 COMMENT ON COLUMN billing.account_package.account_id IS 'The account.';
@@ -88,7 +89,7 @@ COMMENT ON COLUMN billing.account_package.tokens_held IS 'Of these in open holds
 COMMENT ON COLUMN billing.account_package.tokens_left IS 'Of these usable now; those that were voided, have expired or are for a later period are in none of the three.';
 COMMENT ON COLUMN billing.account_package.name IS 'The plan''s name for people.';
 
-CREATE VIEW billing.account_status AS
+CREATE VIEW billing.account_status WITH (security_barrier) AS
 SELECT a.account_id,
        a.name,
        CASE
@@ -127,7 +128,8 @@ SELECT a.account_id,
          FROM billing.plan_version v
         WHERE v.plan = access.plan
         ORDER BY v.version DESC
-        LIMIT 1) free ON true;
+        LIMIT 1) free ON true
+ WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.account_status IS
 'The status page of the accounts, the manual''s Billing Account Master: whether the account is active, which packages it has and for which apps, until when, how many tokens and seats.';
 COMMENT ON COLUMN billing.account_status.account_id IS 'The account.';
@@ -143,7 +145,7 @@ COMMENT ON COLUMN billing.account_status.seats_used IS 'Users that are neither d
 COMMENT ON COLUMN billing.account_status.seats_allowed IS 'Users that the plans in force allow; NULL: no limit.';
 COMMENT ON COLUMN billing.account_status.packages IS 'The packages that are not over, as an array of objects with the columns of account_package; first the free plan where only that is in force.';
 
-CREATE VIEW billing.account_member AS
+CREATE VIEW billing.account_member WITH (security_barrier) AS
 SELECT u.account_id,
        u.user_id,
        u.email,
@@ -158,7 +160,8 @@ SELECT u.account_id,
        u.added_at
   FROM billing.account a
  CROSS JOIN LATERAL billing.roster(a.account_id) r
-  JOIN billing.account_user u ON u.account_id = a.account_id AND u.user_id = r.user_id;
+  JOIN billing.account_user u ON u.account_id = a.account_id AND u.user_id = r.user_id
+ WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.account_member IS 'The users of the accounts, without those that were removed.';
 COMMENT ON COLUMN billing.account_member.account_id IS 'The account.';
 COMMENT ON COLUMN billing.account_member.user_id IS 'The user.';
@@ -203,7 +206,7 @@ COMMENT ON COLUMN billing.plan_catalogue.permissions IS 'app:name or app:*; empt
 COMMENT ON COLUMN billing.plan_catalogue.app IS 'The app its tokens are for; NULL: every app.';
 COMMENT ON COLUMN billing.plan_catalogue.apps IS 'The apps it covers; NULL: every app.';
 
-CREATE VIEW billing.usage_daily AS
+CREATE VIEW billing.usage_daily WITH (security_barrier) AS
 SELECT a.account_id,
        used.app,
        used.action,
@@ -230,6 +233,7 @@ SELECT a.account_id,
          JOIN billing.ledger o ON o.account_id = r.account_id AND o.entry_no = coalesce(f.refund_of, f.entry_no)
          LEFT JOIN billing.hold_end e ON e.account_id = o.account_id AND e.hold_id = o.hold_id
         WHERE r.kind = 'refund') used ON used.account_id = a.account_id
+ WHERE billing.visible(a.account_id)
  GROUP BY a.account_id, used.app, used.action, used.user_id, (used.at AT TIME ZONE a.time_zone)::date;
 COMMENT ON VIEW billing.usage_daily IS
 'Tokens used by day. A captured hold counts with what was captured, on the day of its capture; a refund is taken off the day and the use that it belongs to.';

@@ -8,11 +8,12 @@
 #include "utils/snapmgr.h"
 
 #include "account.h"
+#include "binding.h"
 #include "errors.h"
 #include "identifier.h"
 #include "probe.h"
 
-/* False: no such account. id NULL counts as unknown. */
+/* False: no such account. id NULL counts as unknown, and so does one that the transaction is not bound to. */
 bool
 account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 {
@@ -20,7 +21,7 @@ account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 	ScanKeyData key;
 	bool found;
 
-	if (id == NULL)
+	if (id == NULL || !binding_admits(id))
 		return false;
 	probe_key_uuid(&key, 1, id);
 	probe_begin(&probe, INDEX_ACCOUNT_PKEY, snapshot, &key, 1);

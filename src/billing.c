@@ -8,6 +8,7 @@
 #include "miscadmin.h"
 #include "utils/guc.h"
 
+#include "binding.h"
 #include "call.h"
 #include "engine.h"
 #include "lockout.h"
@@ -24,6 +25,7 @@ void
 _PG_init(void)
 {
 	settings_define();
+	binding_define_settings();
 	password_define_settings();
 	worker_define_settings();
 	if (process_shared_preload_libraries_in_progress)
@@ -38,4 +40,5 @@ _PG_init(void)
 	tables_init();
 	call_init();
 	worker_init();
+	binding_init();
 }

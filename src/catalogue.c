@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "errors.h"
 #include "lock.h"
@@ -88,6 +89,7 @@ billing_create_app(PG_FUNCTION_ARGS)
 						errhint("Choose another code.")));
 	call_enter(&call);
 	query_execute(&insert_app, (NullableDatum[]){arg_text(code), arg_text(name)});
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -240,6 +242,7 @@ billing_create_plan(PG_FUNCTION_ARGS)
 		lock_catalogue();
 	query_execute(&insert_plan, (NullableDatum[]){arg_text(plan.code), arg_text(kind)});
 	store_version(&plan);
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_INT32(1);
 }
@@ -298,6 +301,7 @@ billing_revise_plan(PG_FUNCTION_ARGS)
 	set_from_arguments(plan, fcinfo, 1);
 	plan->version++;
 	store_version(plan);
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_INT32(plan->version);
 }
@@ -328,6 +332,7 @@ billing_retire_plan(PG_FUNCTION_ARGS)
 		if (was_free_plan)
 			query_execute(&promote_free_plan, NULL);
 	}
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -364,6 +369,7 @@ billing_create_role(PG_FUNCTION_ARGS)
 	query_execute(
 		&insert_role,
 		(NullableDatum[]){arg_text(role), arg_datum(permission_set_to_array(&permissions))});
+	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

@@ -10,6 +10,7 @@
 
 #include "account.h"
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "expiry.h"
 #include "lock.h"
@@ -87,6 +88,7 @@ billing_set_test_clock(PG_FUNCTION_ARGS)
 		query_execute(&set_clock, (NullableDatum[]){arg_uuid(id), arg_null()});
 	else
 		move_clock(&account, argument_time(fcinfo, 1, "at"));
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -113,6 +115,7 @@ billing_advance_test_clock(PG_FUNCTION_ARGS)
 	account_require(&account, id);
 	to = period_end(account_verb_time(&account), PG_GETARG_INTERVAL_P(1), 1, account_time_zone(id));
 	move_clock(&account, to);
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_TIMESTAMPTZ(to);
 }

@@ -16,6 +16,7 @@
 #include "account.h"
 #include "argument.h"
 #include "balance.h"
+#include "binding.h"
 #include "engine.h"
 #include "lock.h"
 #include "settings.h"
@@ -216,7 +217,8 @@ lock_batch(const Batch *batch)
 		lock_all_accounts();
 	else
 		for (int i = 0; i < batch->accounts.count; i++)
-			if (i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0)
+			if ((i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0) &&
+				binding_admits(accounts[i]))
 				lock_account(accounts[i], LOCK_TOKENS,
 							 engine_may_serve(accounts[i]) ? RowExclusiveLock : ExclusiveLock);
 	pfree(accounts);

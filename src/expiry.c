@@ -16,6 +16,7 @@
 #include "utils/snapmgr.h"
 
 #include "argument.h"
+#include "binding.h"
 #include "call.h"
 #include "event.h"
 #include "expiry.h"
@@ -290,6 +291,7 @@ billing_expire_due(PG_FUNCTION_ARGS)
 				 errdetail("It is " INT64_FORMAT ".", max_rows),
 				 errhint("Pass 1 or more, or NULL for no limit.")));
 	spend_prevent("billing.expire_due()");
+	binding_refuse();
 	call_enter(&call);
 	while (done < max_rows && expire_batch(&seen, max_rows, &done) > 0)
 		;

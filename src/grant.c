@@ -10,6 +10,7 @@
 
 #include "account.h"
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "engine.h"
 #include "errors.h"
@@ -176,6 +177,7 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 		check_end(&terms);
 		grant_insert(grant_id, &terms);
 	}
+	audit_write(fcinfo, &call, terms.account);
 	call_leave(&call);
 	PG_RETURN_UUID_P(grant_id);
 }

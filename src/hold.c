@@ -14,6 +14,7 @@
 
 #include "account.h"
 #include "argument.h"
+#include "binding.h"
 #include "call.h"
 #include "engine.h"
 #include "errors.h"
@@ -131,7 +132,7 @@ read_hold(Hold *hold, const pg_uuid_t *id)
 
 	probe_key_uuid(&key, 1, id);
 	probe_begin(&probe, INDEX_HOLD_ID, snapshot, &key, 1);
-	if (!probe_next(&probe))
+	if (!probe_next(&probe) || !binding_admits(DatumGetUUIDP(probe_datum(&probe, HOLD_ACCOUNT_ID))))
 		ereport(ERROR, (errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("hold does not exist"),
 						errdetail("There is no hold %s.", identifier_text(id)),
 						errhint("Pass what billing.hold_tokens returned.")));

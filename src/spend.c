@@ -19,6 +19,7 @@
 
 #include "account.h"
 #include "balance.h"
+#include "binding.h"
 #include "checkpoint.h"
 #include "compat.h"
 #include "engine.h"
@@ -464,6 +465,11 @@ spend_serve(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 	memset(answer, 0, sizeof(*answer));
 	if (request->app != NULL)
 		app_require_cached(request->app);
+	if (!binding_admits(request->account))
+	{
+		deny(answer, REASON_ACCOUNT_NOT_FOUND, 0);
+		return;
+	}
 	if (engine_may_serve(request->account) && serve_sharing(spender, request, answer))
 		return;
 	lock_account(request->account, LOCK_TOKENS, ExclusiveLock);

@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -450,6 +451,7 @@ billing_subscribe(PG_FUNCTION_ARGS)
 		else
 			subscription_begin(result, &account, now, &terms);
 	}
+	audit_write(fcinfo, &call, account_id);
 	call_leave(&call);
 	PG_RETURN_UUID_P(result);
 }

@@ -11,6 +11,8 @@
 
 #include "account.h"
 #include "argument.h"
+#include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -116,6 +118,7 @@ billing_create_account(PG_FUNCTION_ARGS)
 	argument_require(fcinfo, 4, "metadata");
 	args[4] = metadata_argument(fcinfo, 4);
 
+	binding_refuse();
 	call_enter(&call);
 	if (query_execute(&insert_account, args) == 1)
 		event_write(id, "account_created", GetCurrentTimestamp(), NULL);
@@ -125,6 +128,7 @@ billing_create_account(PG_FUNCTION_ARGS)
 						errdetail("Account %s has another name, reference, time zone or metadata.",
 								  identifier_text(id)),
 						errhint("Use billing.update_account to change it.")));
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_UUID_P(id);
 }
@@ -153,6 +157,7 @@ billing_update_account(PG_FUNCTION_ARGS)
 	lock_account(id, LOCK_PLANS, ExclusiveLock);
 	if (query_execute(&update_account, args) == 0)
 		account_raise_not_found(id);
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -196,6 +201,7 @@ billing_suspend_account(PG_FUNCTION_ARGS)
 		event_detail_text(&detail, "reason", reason);
 		event_write(id, "account_suspended", now, &detail);
 	}
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -223,6 +229,7 @@ billing_reinstate_account(PG_FUNCTION_ARGS)
 		query_execute(&reinstate_account, (NullableDatum[]){arg_uuid(id)});
 		event_write(id, "account_reinstated", account_verb_time(&account), NULL);
 	}
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -250,6 +257,7 @@ billing_close_account(PG_FUNCTION_ARGS)
 		query_execute(&close_account, (NullableDatum[]){arg_uuid(id), arg_time(now)});
 		event_write(id, "account_closed", now, NULL);
 	}
+	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

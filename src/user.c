@@ -6,6 +6,7 @@
 
 #include "utils/snapmgr.h"
 
+#include "binding.h"
 #include "errors.h"
 #include "identifier.h"
 #include "user.h"
@@ -22,7 +23,7 @@ user_from_probe(AccountUser *user, Probe *probe)
 	user->removed = !probe_is_null(probe, USER_REMOVED_AT);
 }
 
-/* False: no such user, ever; removed users are found. */
+/* False: no such user, ever, or none that the transaction may know of; removed users are found. */
 bool
 user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
 {
@@ -36,7 +37,7 @@ user_read(AccountUser *user, const pg_uuid_t *user_id, Snapshot snapshot)
 	if (found)
 		user_from_probe(user, &probe);
 	probe_end(&probe);
-	return found;
+	return found && binding_admits(&user->account_id);
 }
 
 /* The newest committed row of a user that is not removed; an error if there is none. */

@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "binding.h"
 #include "call.h"
 #include "query.h"
 
@@ -108,7 +109,7 @@ put_problems(ReturnSetInfo *rsinfo, uint64 count)
  *
  * Recomputes everything that was summed or derived from the ledger's rows, of
  * one account or (NULL) of all, and reports what does not agree; no row: all
- * sound. Reads the whole ledger. Raises nothing of its own.
+ * sound. Reads the whole ledger. All in a bound transaction: PB006.
  */
 Datum
 billing_verify_ledger(PG_FUNCTION_ARGS)
@@ -117,6 +118,10 @@ billing_verify_ledger(PG_FUNCTION_ARGS)
 	Call call;
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0))
+		binding_refuse();
+	else if (!binding_admits(PG_GETARG_UUID_P(0)))
+		return (Datum) 0;
 	call_enter(&call);
 	for (int i = 0; i < (int) lengthof(checks); i++)
 		put_problems(rsinfo, query_execute(&checks[i], fcinfo->args));

@@ -9,7 +9,9 @@
 
 #include "account.h"
 #include "argument.h"
+#include "audit.h"
 #include "balance.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -39,7 +41,8 @@ account_of_grant(pg_uuid_t *account, const pg_uuid_t *grant)
 
 	probe_key_uuid(&key, 1, grant);
 	probe_begin(&probe, INDEX_GRANT_ID, snapshot, &key, 1);
-	if (!probe_next(&probe))
+	if (!probe_next(&probe) ||
+		!binding_admits(DatumGetUUIDP(probe_datum(&probe, GRANT_ACCOUNT_ID))))
 		ereport(ERROR, (errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("grant does not exist"),
 						errdetail("There is no grant %s.", identifier_text(grant)),
 						errhint("Pass what billing.grant_tokens returned.")));
@@ -144,6 +147,7 @@ billing_void_grant(PG_FUNCTION_ARGS)
 	tokens = void_grant_locked(&account, grant_id, now);
 	if (tokens > 0)
 		note_exhaustion(&account, grant_id, now);
+	audit_write(fcinfo, &call, &account_id);
 	call_leave(&call);
 	PG_RETURN_INT64(tokens);
 }

@@ -67,7 +67,7 @@ need_packages()
     [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major" "postgresql-server-dev-$major")
     if [ "$kind" = test ]; then
         wanted+=("clang-format-$clang_format" libdatetime-perl libdatetime-timezone-perl
-            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl)
+            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
     for package in "${wanted[@]}"; do
@@ -100,8 +100,10 @@ install_packages()
 (
     conf=/etc/postgresql-common/createcluster.conf
     saved=
+    policy=
     restore()
     {
+        [ -z "$policy" ] || rm -f "$policy"
         [ -z "$saved" ] || cat "$saved" >"$conf"
         [ -z "$saved" ] || rm -f "$saved"
     }
@@ -122,6 +124,18 @@ install_packages()
         saved=$(mktemp)
         cat "$conf" >"$saved"
         echo 'create_main_cluster = false' >>"$conf"
+    fi
+    # Nor is its pooler to run as a service, now or after the next start.
+    if [[ " $* " == *" pgbouncer "* ]]; then
+        trap restore EXIT
+        trap 'exit 1' INT TERM HUP
+        if [ ! -e /usr/sbin/policy-rc.d ]; then
+            policy=/usr/sbin/policy-rc.d
+            printf '#!/bin/sh\nexit 101\n' >"$policy"
+            chmod 755 "$policy"
+        fi
+        install "$@" && quietly update-rc.d pgbouncer disable
+        exit
     fi
     install "$@"
 )

@@ -1,0 +1,84 @@
+-- What a binding is: of one transaction, undone only with it or by a savepoint before it, and asked
+-- for by every view of tenants' rows.
+
+BEGIN;
+
+SET LOCAL client_min_messages = warning;
+
+SELECT no_plan();
+
+SELECT is_empty($$
+    SELECT c.oid::regclass FROM pg_class c
+     WHERE c.relnamespace = 'billing'::regnamespace AND c.relkind = 'v'
+       AND EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'account_id')
+       AND (NOT coalesce('security_barrier=true' = ANY (c.reloptions), false)
+            OR pg_get_viewdef(c.oid) !~ 'WHERE .*billing\.visible\(')$$,
+    'every view with an account_id filters by billing.visible() behind a security barrier');
+
+SELECT billing.create_app('ai', 'AI'), billing.create_plan('pack', 'token', tokens => 100);
+SELECT billing.create_account('One', '00000000-0000-4000-8000-000000000001'),
+       billing.create_account('Two', '00000000-0000-4000-8000-000000000002');
+SELECT billing.subscribe(account_id, 'pack') FROM billing.account;
+SELECT billing.grant_tokens('00000000-0000-4000-8000-000000000002', 5) AS their_grant \gset
+SELECT billing.issue_binding('00000000-0000-4000-8000-000000000001') AS one \gset
+SELECT billing.issue_binding('00000000-0000-4000-8000-000000000002', '1 day', session_user) AS two \gset
+
+SELECT ok(billing.visible('00000000-0000-4000-8000-000000000002'), 'unbound: everything is visible');
+SELECT ok(NOT billing.visible(NULL), 'but NULL');
+
+SELECT throws_ok('SELECT billing.issue_binding(NULL)', '22004', NULL, 'a token for NULL');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', NULL)', '22004', NULL, 'for NULL time');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''0'')', '22023', NULL, 'for no time');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''-1 hour'')', '22023', NULL, 'for negative time');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''25 hours'')', '22023', NULL, 'for more than a day');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000009'')', 'PB001', NULL, 'for an unknown account');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', role => ''nobody'')', '42704', NULL, 'for an unknown role');
+
+SAVEPOINT unbound;
+SELECT billing.bind_account(:'one');
+SELECT is(current_setting('billing.bound_account'), '00000000-0000-4000-8000-000000000001', 'bound');
+SELECT is(tokens_remaining, 99::bigint, 'functions work for the account')
+  FROM billing.try_consume_tokens('00000000-0000-4000-8000-000000000001', 1);
+SELECT is(reason, 'account_not_found', 'another does not exist')
+  FROM billing.try_consume_tokens('00000000-0000-4000-8000-000000000002', 1);
+SELECT is(reason, 'account_not_found', 'not for a check') FROM billing.check_access('00000000-0000-4000-8000-000000000002');
+SELECT results_eq('SELECT account_id FROM billing.account_status',
+    'VALUES (''00000000-0000-4000-8000-000000000001''::uuid)', 'nor in a view');
+SELECT lives_ok(format('SELECT billing.bind_account(%L)', :'one'), 'bound to the same again');
+SELECT throws_ok(format('SELECT billing.bind_account(%L)', :'two'), 'PB006', NULL, 'not to another');
+
+-- administrators too, also in what they alone may do
+SELECT throws_ok(format('SELECT billing.%s(''00000000-0000-4000-8000-000000000002''%s)', f, a), 'PB001', NULL, f || ' for another')
+  FROM (VALUES ('update_account', ', name => ''x'''), ('suspend_account', ', ''x'''), ('reinstate_account', ''),
+               ('close_account', ''), ('set_test_clock', ', ''2100-01-01'''), ('advance_test_clock', ', ''1 day'''),
+               ('subscribe', ', ''pack'''), ('grant_tokens', ', 5'), ('write_checkpoint', '')) v (f, a);
+SELECT throws_ok(format('SELECT billing.void_grant(%L)', :'their_grant'), 'PB016', NULL, 'void_grant for another');
+SELECT is_empty('SELECT billing.verify_ledger(''00000000-0000-4000-8000-000000000002'')', 'verify_ledger for another');
+SELECT throws_ok('SELECT billing.' || f, 'PB006', NULL, f)
+  FROM unnest(ARRAY['create_account(''Three'')', 'create_app(''crm'', ''CRM'')', 'create_role(''x'', ''{}'')',
+      'create_plan(''x'', ''token'', tokens => 1)', 'revise_plan(''pack'', tokens => 1)', 'retire_plan(''pack'')',
+      'expire_due()', 'verify_ledger()', 'rotate_binding_key()',
+      'issue_binding(''00000000-0000-4000-8000-000000000001'')', 'grant_usage_to(''pg_monitor'', ''reporting'')',
+      'revoke_usage_from(''pg_monitor'', ''reporting'')']) f;
+
+SAVEPOINT bound;
+ROLLBACK TO bound;
+SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000002'), 'a savepoint within does not undo it');
+ROLLBACK TO unbound;
+SELECT ok(billing.visible('00000000-0000-4000-8000-000000000002'), 'one before it does');
+
+SELECT lives_ok(format('SELECT billing.bind_account(%L)', :'two'), 'bound to the other one');
+SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000001'), 'the first one is gone');
+ROLLBACK TO unbound;
+
+SET LOCAL billing.require_binding = on;
+SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000001'), 'required and not bound: nothing is visible');
+SELECT is(billing.tokens_remaining('00000000-0000-4000-8000-000000000001'), 0::bigint, 'nor for a function');
+SELECT throws_ok('SELECT billing.create_account(''Three'')', 'PB006', NULL, 'nor can anything be made');
+SELECT billing.bind_account(:'one');
+SELECT ok(billing.visible('00000000-0000-4000-8000-000000000001'), 'required and bound: the account is');
+SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000002'), 'others are not');
+
+SELECT finish();
+
+ROLLBACK;
