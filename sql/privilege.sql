@@ -219,7 +219,7 @@ REVOKE ALL ON SCHEMA billing FROM PUBLIC;
 REVOKE ALL ON TYPE
     billing.account, billing.app, billing.plan, billing.plan_version, billing.role,
     billing.subscription, billing.subscription_period, billing.token_grant, billing.ledger,
-    billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user,
+    billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user, billing.login_failure,
     billing.audit, billing.binding_key, billing.privilege, billing.usage_level,
     billing.account_status, billing.account_package, billing.account_member,
     billing.plan_catalogue, billing.usage_daily, billing.engine_status

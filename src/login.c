@@ -14,6 +14,8 @@
 
 #include "access.h"
 #include "argument.h"
+#include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "conceal.h"
 #include "email.h"
@@ -78,7 +80,8 @@ find_user(Login *login, const char *email_key)
 	{
 		probe_key_text(&key, 1, CStringGetTextDatum(email_key));
 		probe_begin(&probe, INDEX_USER_EMAIL, snapshot, &key, 1);
-		if (probe_next(&probe) && !probe_is_null(&probe, USER_PASSWORD_HASH))
+		if (probe_next(&probe) && !probe_is_null(&probe, USER_PASSWORD_HASH) &&
+			binding_admits(DatumGetUUIDP(probe_datum(&probe, USER_ACCOUNT_ID))))
 		{
 			login->account_id = probe_uuid(&probe, USER_ACCOUNT_ID);
 			login->user_id = probe_uuid(&probe, USER_USER_ID);
@@ -225,6 +228,7 @@ billing_set_user_password(PG_FUNCTION_ARGS)
 												   arg_text(hash)}) == 0)
 		user_raise_not_found(id);
 	lockout_forget(&user.account_id, id);
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	conceal_end(&concealed);
 	PG_RETURN_VOID();

@@ -15,6 +15,7 @@
 
 #include "actor.h"
 #include "argument.h"
+#include "audit.h"
 #include "conceal.h"
 #include "email.h"
 #include "errors.h"
@@ -193,6 +194,7 @@ billing_add_user_within_limit(PG_FUNCTION_ARGS)
 	now = check_addition(&call, &new);
 	identifier_new(id, new.account_id);
 	insert_new_user(&new, id, hash, now);
+	audit_write(fcinfo, &call, new.account_id);
 	call_leave(&call);
 	conceal_end(&concealed);
 	PG_RETURN_UUID_P(id);
@@ -239,6 +241,7 @@ billing_remove_user(PG_FUNCTION_ARGS)
 	if (query_execute(&remove_user, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id),
 													  arg_time(now)}) == 0)
 		user_raise_not_found(id);
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -267,6 +270,7 @@ billing_set_user_role(PG_FUNCTION_ARGS)
 		query_execute(&set_role, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id),
 												   arg_text(role)}) == 0)
 		user_raise_not_found(id);
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -288,6 +292,7 @@ billing_disable_user(PG_FUNCTION_ARGS)
 
 	query_execute(&disable_user,
 				  (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id), arg_time(now)});
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
@@ -308,6 +313,7 @@ billing_enable_user(PG_FUNCTION_ARGS)
 
 	(void) begin_change(&call, &user, id, argument_uuid_or_null(fcinfo, 1));
 	query_execute(&enable_user, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id)});
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }
