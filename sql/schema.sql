@@ -1,3 +1,6 @@
+-- No name below can be anybody else's, whatever another extension's schema holds.
+SET LOCAL search_path = pg_catalog, pg_temp;
+
 REVOKE ALL ON SCHEMA billing FROM PUBLIC;
 
 COMMENT ON SCHEMA billing IS

@@ -15,7 +15,7 @@ SELECT billing.revoke_usage_from('shop', 'application'), billing.grant_usage_to(
 
 SET LOCAL ROLE clerk;
 SELECT billing.create_app('ai', 'AI');
-SELECT billing.create_plan('pack', 'token', 'Pack', '5 USD', tokens => 100),
+SELECT billing.create_plan('pack', 'token', 'Pack', '5 USD', tokens => 100, user_limit => 5),
        billing.create_plan('gone', 'subscription', price => '1 USD', duration => '1 month');
 SELECT billing.revise_plan('pack', price => '6 USD');
 SELECT billing.retire_plan('gone');
@@ -29,6 +29,13 @@ SELECT billing.void_grant(billing.grant_tokens('00000000-0000-4000-8000-00000000
 SELECT billing.consume_tokens('00000000-0000-4000-8000-000000000001', 7);
 SELECT billing.set_test_clock('00000000-0000-4000-8000-000000000001', '2100-01-01 00:00+00');
 SELECT billing.advance_test_clock('00000000-0000-4000-8000-000000000001', '1 day');
+SELECT billing.add_user_within_limit('00000000-0000-4000-8000-000000000001', 'admin@one.example', 'correct horse 7 battery', 'admin') AS admin \gset
+SELECT billing.add_user_within_limit('00000000-0000-4000-8000-000000000001', 'member@one.example', NULL, added_by => :'admin') AS member \gset
+SELECT billing.set_user_role(:'member', 'writer', :'admin');
+SELECT billing.set_user_password(:'member', 'correct horse 7 battery');
+SELECT billing.disable_user(:'member', :'admin');
+SELECT billing.enable_user(:'member', :'admin');
+SELECT billing.remove_user(:'member', :'admin');
 SELECT billing.close_account('00000000-0000-4000-8000-000000000001');
 SELECT throws_ok('SELECT billing.close_account(''00000000-0000-4000-8000-000000000009'')', 'PB001', NULL,
     'a call that fails');
@@ -42,9 +49,11 @@ SELECT results_eq(
 SELECT results_eq(
     'SELECT function COLLATE "default" FROM billing.audit WHERE account_id = ''00000000-0000-4000-8000-000000000001'' ORDER BY audit_id',
     ARRAY['create_account', 'update_account', 'suspend_account', 'reinstate_account', 'subscribe',
-          'grant_tokens', 'void_grant', 'set_test_clock', 'advance_test_clock', 'close_account'],
+          'grant_tokens', 'void_grant', 'set_test_clock', 'advance_test_clock',
+          'add_user_within_limit', 'add_user_within_limit', 'set_user_role', 'set_user_password',
+          'disable_user', 'enable_user', 'remove_user', 'close_account'],
     'what was done to the account, in order, without its consumption');
-SELECT is(count(*), 20::bigint, 'nothing else, nor the call that failed') FROM billing.audit;
+SELECT is(count(*), 27::bigint, 'nothing else, nor the call that failed') FROM billing.audit;
 SELECT results_eq(
     'SELECT DISTINCT session_role::text COLLATE "default", role::text COLLATE "default" FROM billing.audit WHERE function LIKE ''create%''',
     format('VALUES (%L, ''clerk'')', session_user), 'by whom: who had logged in, and as whom it was called');
@@ -53,6 +62,9 @@ SELECT results_eq(
     ARRAY['{"account_id": "00000000-0000-4000-8000-000000000001", "reason": "unpaid"}',
           '{"account_id": "00000000-0000-4000-8000-000000000001", "tokens": 7, "priority": 100, "reason": "goodwill"}']::jsonb[],
     'with what: the arguments that are not NULL');
+SELECT is(array_agg(DISTINCT acting_user), ARRAY[:'admin', NULL]::uuid[], 'for which account user')
+  FROM billing.audit WHERE function LIKE '%user%';
+SELECT ok(bool_and(audit::text !~ 'horse|example|argon'), 'but neither passwords nor addresses') FROM billing.audit;
 SELECT ok(bool_and(occurred_at BETWEEN now() AND clock_timestamp()), 'when: by the server''s clock') FROM billing.audit;
 SELECT ok(bool_and(right(audit_id::text, 2) = right(account_id::text, 2)), 'in the bucket of the account') FROM billing.audit;
 

@@ -16,8 +16,7 @@ $node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'");
 $node->start;
 
 my ($ours, $theirs) = ('11111111-1111-4111-8111-111111111101', '22222222-2222-4222-8222-222222222202');
-my ($our_user, $their_user) = ('33333333-3333-7333-8333-333333333301', '44444444-4444-7444-8444-444444444402');
-my $hash = '$argon2id$v=19$m=65536,t=2,p=1$c29tZXNhbHQxMjM0NTY3OA$RdescudvJCsgt3ub+b27ljBXiHmDDIcXnV0b3UA1h3E';
+my $password = 'correct horse 7 battery';
 
 $node->safe_psql('postgres', <<"SQL");
 CREATE EXTENSION billing CASCADE;
@@ -36,12 +35,13 @@ SELECT billing.consume_tokens('$ours', 5, idempotency_key => 'ours'),
        billing.consume_tokens('$theirs', 5, idempotency_key => 'theirs');
 SELECT billing.hold_tokens('$ours', 5), billing.hold_tokens('$theirs', 5);
 SELECT billing.suspend_account(billing.create_account('Suspended', '55555555-5555-4555-8555-555555555503'), 'unpaid');
-INSERT INTO billing.account_user (account_id, user_id, email, email_key, password_hash, role)
-VALUES ('$ours', '$our_user', 'a\@ours.example', 'a\@ours.example', '$hash', 'admin'),
-       ('$theirs', '$their_user', 'a\@theirs.example', 'a\@theirs.example', '$hash', 'admin');
 SQL
 my ($our_hold, $their_hold) = map {
     $node->safe_psql('postgres', "SELECT hold_id FROM billing.hold WHERE account_id = '$_'") } ($ours, $theirs);
+
+my ($our_user, $their_user) = map {
+    $node->safe_psql('postgres', "SELECT billing.add_user_within_limit('$_->[0]', 'a\@$_->[1].example', '$password', 'admin')")
+} ([ $ours, 'ours' ], [ $theirs, 'theirs' ]);
 
 # The attacker's own things: whatever of these runs as somebody else leaves a row in evil.loot.
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'shop' ]);
@@ -240,6 +240,11 @@ attempt($class, '22012', 'tokens_remaining', "$nothing (SELECT WHERE billing.tok
 attempt($class, '22012', 'user_permissions', "$nothing billing.user_permissions('$their_user')");
 attempt($class, '22012', 'packages', "$nothing billing.packages('$theirs')");
 attempt($class, '22012', 'roster', "$nothing billing.roster('$theirs')");
+attempt($class, 'PB013', 'set_user_password', "$bind SELECT billing.set_user_password('$their_user', 'another horse 8 staple')");
+attempt($class, 'PB013', 'remove_user', "$bind SELECT billing.remove_user('$their_user', '$their_user')");
+attempt($class, 'PB006', 'as an admin of theirs', "$bind SELECT billing.disable_user('$our_user', '$their_user')");
+attempt($class, 'PB001', 'add_user_within_limit', "$bind SELECT billing.add_user_within_limit('$theirs', 'b\@theirs.example', NULL, 'member', '$their_user')");
+attempt($class, '22012', 'authenticate_user', "$nothing billing.authenticate_user('a\@theirs.example', '$password') WHERE reason <> 'invalid_credentials'");
 attempt($class, '22012', "the view $_", "$nothing billing.$_ WHERE account_id <> '$ours'")
   foreach qw(account_status account_package account_member usage_daily);
 attempt($class, '22012', 'a function that looks at what a view hides', <<"SQL");
