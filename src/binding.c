@@ -44,6 +44,10 @@ PG_FUNCTION_INFO_V1(billing_visible);
 
 #define TOKEN_VERSION 1
 
+/* BLAKE2b with a key: four times as fast here as HMAC-SHA-512, and every request pays it. */
+#define KEY_BYTES 32
+#define MAC_BYTES 32
+
 /* Integers in network byte order. */
 typedef struct Token
 {
@@ -51,7 +55,7 @@ typedef struct Token
 	uint8 account[UUID_LEN];
 	uint8 expires_at[8];
 	uint8 role[4]; /* that may use it; 0: any */
-	uint8 mac[crypto_auth_BYTES];
+	uint8 mac[MAC_BYTES];
 } Token;
 
 #define TOKEN_SIGNED_BYTES offsetof(Token, mac)
@@ -80,7 +84,7 @@ static pg_uuid_t bound;
 static bool binding = false; /* bind_account() is setting it */
 
 static bool key_known = false;
-static uint8 key[crypto_auth_KEYBYTES];
+static uint8 key[KEY_BYTES];
 static Oid key_table = InvalidOid;
 
 static bool
@@ -208,14 +212,14 @@ read_key(void)
 static void
 write_key(SqlQuery *query)
 {
-	bytea *fresh = palloc(VARHDRSZ + crypto_auth_KEYBYTES);
+	bytea *fresh = palloc(VARHDRSZ + KEY_BYTES);
 
-	SET_VARSIZE(fresh, VARHDRSZ + crypto_auth_KEYBYTES);
-	if (!pg_strong_random(VARDATA(fresh), crypto_auth_KEYBYTES))
+	SET_VARSIZE(fresh, VARHDRSZ + KEY_BYTES);
+	if (!pg_strong_random(VARDATA(fresh), KEY_BYTES))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR), errmsg("could not generate random values")));
 	query_execute(query, (NullableDatum[]){arg_datum(PointerGetDatum(fresh))});
-	sodium_memzero(fresh, VARHDRSZ + crypto_auth_KEYBYTES);
+	sodium_memzero(fresh, VARHDRSZ + KEY_BYTES);
 	CacheInvalidateRelcacheByRelid(key_table);
 }
 
@@ -242,6 +246,12 @@ require_key(void)
 }
 
 static void
+authenticate(uint8 *mac, const Token *token)
+{
+	crypto_generichash(mac, MAC_BYTES, (const uint8 *) token, TOKEN_SIGNED_BYTES, key, KEY_BYTES);
+}
+
+static void
 seal(Token *token, const pg_uuid_t *account, TimestampTz expires_at, Oid role)
 {
 	uint64 expires = pg_hton64((uint64) expires_at);
@@ -251,7 +261,7 @@ seal(Token *token, const pg_uuid_t *account, TimestampTz expires_at, Oid role)
 	memcpy(token->account, account->data, UUID_LEN);
 	memcpy(token->expires_at, &expires, sizeof(expires));
 	memcpy(token->role, &only, sizeof(only));
-	crypto_auth(token->mac, (uint8 *) token, TOKEN_SIGNED_BYTES, key);
+	authenticate(token->mac, token);
 }
 
 static text *
@@ -361,6 +371,7 @@ static void
 open_token(Token *token, const text *encoded)
 {
 	size_t length;
+	uint8 mac[MAC_BYTES];
 
 	if (sodium_base642bin((uint8 *) token, sizeof(Token), VARDATA_ANY(encoded),
 						  VARSIZE_ANY_EXHDR(encoded), NULL, &length, NULL,
@@ -369,7 +380,8 @@ open_token(Token *token, const text *encoded)
 		raise_refused("It is malformed.");
 	if (!key_known)
 		load_key_for_binding();
-	if (crypto_auth_verify(token->mac, (uint8 *) token, TOKEN_SIGNED_BYTES, key) != 0)
+	authenticate(mac, token);
+	if (sodium_memcmp(mac, token->mac, MAC_BYTES) != 0)
 		raise_refused("It was not issued in this database, or its key has been replaced.");
 }
 
