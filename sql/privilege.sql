@@ -98,6 +98,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'verify_ledger', false, true, false),
     ('function', 'write_checkpoint', false, true, false),
     ('function', 'engine_counters', false, true, true),
+    ('function', 'worker_databases', false, true, true),
     ('function', 'grant_usage_to', false, true, false),
     ('function', 'revoke_usage_from', false, true, false),
     -- binding
@@ -118,6 +119,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_order', false, false, false),
     ('function', 'guard_user', false, false, false),
     ('function', 'prepare_user', false, false, false),
+    ('function', 'note_due', false, false, false),
     -- money
     ('type', 'amount', true, true, true),
     ('function', 'amount', true, true, true),
@@ -173,6 +175,8 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('relation', 'plan_catalogue', true, true, true),
     ('relation', 'usage_daily', true, true, true),
     ('relation', 'payment_history', true, true, true),
+    ('relation', 'account_credit_balance', true, true, true),
+    ('relation', 'payment_conservation', false, true, true),
     ('relation', 'expiring_soon', false, true, true),
     ('relation', 'exhausting_soon', false, true, true),
     ('relation', 'revenue_monthly', false, true, true),
@@ -195,8 +199,10 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('relation', 'plan_order', false, true, false),
     ('relation', 'order_credit', false, true, false),
     ('relation', 'payment', false, true, false),
+    ('relation', 'payment_refund', false, true, false),
     ('relation', 'account_credit', false, true, false),
     ('relation', 'binding_key', false, false, false),
+    ('relation', 'worker_failure', false, true, false),
     ('relation', 'audit', false, true, false),
     ('relation', 'privilege', false, true, false),
     ('relation', 'usage_level', false, true, false),
@@ -220,9 +226,13 @@ REVOKE ALL ON TYPE
     billing.account, billing.app, billing.plan, billing.plan_version, billing.role,
     billing.subscription, billing.subscription_period, billing.token_grant, billing.ledger,
     billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user, billing.login_failure,
+    billing.plan_order, billing.order_credit, billing.payment, billing.payment_refund,
+    billing.account_credit, billing.worker_failure,
     billing.audit, billing.binding_key, billing.privilege, billing.usage_level,
     billing.account_status, billing.account_package, billing.account_member,
-    billing.plan_catalogue, billing.usage_daily, billing.engine_status
+    billing.plan_catalogue, billing.usage_daily, billing.engine_status,
+    billing.payment_history, billing.account_credit_balance, billing.payment_conservation,
+    billing.revenue_monthly, billing.expiring_soon, billing.exhausting_soon, billing.worker_status
     FROM PUBLIC;
 
 COMMENT ON SCHEMA billing IS

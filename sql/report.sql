@@ -1,6 +1,6 @@
 -- Reports on money, and on what needs attention soon. Filtered by account_id each is an index probe.
 
-CREATE VIEW billing.payment_history AS
+CREATE VIEW billing.payment_history WITH (security_barrier) AS
 SELECT p.account_id,
        p.payment_id,
        p.received_at,
@@ -25,7 +25,8 @@ SELECT p.account_id,
  CROSS JOIN LATERAL (
        SELECT coalesce(billing.sum(r.amount), billing.amount(0, billing.currency(p.amount))) AS amount
          FROM billing.payment_refund r
-        WHERE r.account_id = p.account_id AND r.payment_id = p.payment_id) refund;
+        WHERE r.account_id = p.account_id AND r.payment_id = p.payment_id) refund
+ WHERE billing.visible(p.account_id);
 COMMENT ON VIEW billing.payment_history IS 'Every payment that a provider told of, with the order it was meant for.';
 COMMENT ON COLUMN billing.payment_history.account_id IS 'The account.';
 COMMENT ON COLUMN billing.payment_history.payment_id IS 'The payment.';
@@ -47,7 +48,7 @@ COMMENT ON COLUMN billing.payment_history.account_credit IS 'Account credit set 
 COMMENT ON COLUMN billing.payment_history.due IS 'What was due.';
 COMMENT ON COLUMN billing.payment_history.subscription_id IS 'The subscription that it brought or extended; NULL unless accepted.';
 
-CREATE VIEW billing.account_credit_balance AS
+CREATE VIEW billing.account_credit_balance WITH (security_barrier) AS
 SELECT a.account_id,
        c.currency,
        c.balance,
@@ -64,7 +65,8 @@ SELECT a.account_id,
        SELECT billing.sum(o.account_credit) FILTER (WHERE o.expires_at > clock.now) AS reserved
          FROM billing.plan_order o
         WHERE o.account_id = a.account_id AND o.status = 'open'
-          AND billing.currency(o.account_credit) = c.currency) o;
+          AND billing.currency(o.account_credit) = c.currency) o
+ WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.account_credit_balance IS 'Money that accounts have left for later orders, by currency.';
 COMMENT ON COLUMN billing.account_credit_balance.account_id IS 'The account.';
 COMMENT ON COLUMN billing.account_credit_balance.currency IS 'ISO 4217 code.';
@@ -74,7 +76,7 @@ COMMENT ON COLUMN billing.account_credit_balance.available IS 'The part that the
 
 -- Where the money of an account is. A period holds what was paid for it, less what was credited
 -- when it was replaced and what was paid back; credit that came into it leaves first.
-CREATE VIEW billing.payment_conservation AS
+CREATE VIEW billing.payment_conservation WITH (security_barrier) AS
 SELECT a.account_id,
        m.currency,
        m.paid,
@@ -127,7 +129,8 @@ SELECT a.account_id,
                      ('used', h.held - billing.amount_smaller(h.came_by_credit, h.held))) split (kind, amount)
                WHERE s.account_id = a.account_id) part
         CROSS JOIN LATERAL (SELECT billing.amount(0, billing.currency(part.amount)) AS amount) zero
-        GROUP BY billing.currency(part.amount), zero.amount) m;
+        GROUP BY billing.currency(part.amount), zero.amount) m
+ WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.payment_conservation IS
 'Where the money of the accounts is, recomputed from the rows, by currency: paid = used + credited + refunded + account_credit + unapplied at every commit. A row whose difference is not zero means that rows were changed by hand.';
 COMMENT ON COLUMN billing.payment_conservation.account_id IS 'The account.';
@@ -140,7 +143,7 @@ COMMENT ON COLUMN billing.payment_conservation.account_credit IS 'Left for later
 COMMENT ON COLUMN billing.payment_conservation.unapplied IS 'Payments of a wrong amount or currency, less what was paid back of them.';
 COMMENT ON COLUMN billing.payment_conservation.difference IS 'paid less all others: zero.';
 
-CREATE VIEW billing.revenue_monthly AS
+CREATE VIEW billing.revenue_monthly WITH (security_barrier) AS
 SELECT part.month,
        part.currency,
        count(*) FILTER (WHERE part.kind = 'booked') AS payments,
@@ -153,14 +156,14 @@ SELECT part.month,
               billing.currency(p.amount) AS currency, p.amount::numeric AS value
          FROM billing.payment p
          JOIN billing.account a ON a.account_id = p.account_id
-        WHERE p.reason = 'accepted' AND NOT a.is_test
+        WHERE p.reason = 'accepted' AND NOT a.is_test AND billing.visible(a.account_id)
        UNION ALL
        SELECT 'refunded', date_trunc('month', r.refunded_at AT TIME ZONE 'UTC')::date,
               billing.currency(r.amount), r.amount::numeric
          FROM billing.payment_refund r
          JOIN billing.payment p ON p.account_id = r.account_id AND p.payment_id = r.payment_id
          JOIN billing.account a ON a.account_id = r.account_id
-        WHERE p.reason = 'accepted' AND NOT a.is_test
+        WHERE p.reason = 'accepted' AND NOT a.is_test AND billing.visible(a.account_id)
        UNION ALL
        SELECT 'recurring', month.start::date, billing.currency(s.price), s.price::numeric / length.months
          FROM billing.subscription_period s
@@ -177,7 +180,7 @@ SELECT part.month,
                          date_trunc('month', s.effective_at AT TIME ZONE 'UTC'),
                          least(s.expires_at, statement_timestamp()) AT TIME ZONE 'UTC',
                          interval '1 month') start) month
-        WHERE s.kind = 'subscription' AND NOT s.void AND NOT a.is_test
+        WHERE s.kind = 'subscription' AND NOT s.void AND NOT a.is_test AND billing.visible(a.account_id)
           AND billing.minor_units(s.paid) > 0
           AND s.effective_at AT TIME ZONE 'UTC' <= month.until AND s.expires_at AT TIME ZONE 'UTC' > month.until) part
  GROUP BY part.month, part.currency;
@@ -190,7 +193,7 @@ COMMENT ON COLUMN billing.revenue_monthly.booked IS 'Sum of accepted payments, b
 COMMENT ON COLUMN billing.revenue_monthly.refunded IS 'What was paid back of accepted payments, by when that was.';
 COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscription plans in force at the end of the month (of the current one: now) would bring a month if all were renewed: price divided by the duration in months, a month being 30.436875 days where it is given in days. Token plans do not recur.';
 
-CREATE VIEW billing.expiring_soon AS
+CREATE VIEW billing.expiring_soon WITH (security_barrier) AS
 SELECT s.account_id,
        a.name,
        s.subscription_id,
@@ -202,7 +205,7 @@ SELECT s.account_id,
   FROM billing.account a
  CROSS JOIN LATERAL (SELECT coalesce(a.test_clock, statement_timestamp()) AS now) clock
   JOIN billing.subscription s ON s.account_id = a.account_id
- WHERE a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
+ WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
    AND s.effective_at <= clock.now AND s.expires_at > clock.now
    AND s.expires_at <= clock.now + make_interval(
            days => coalesce(nullif(current_setting('billing.expiring_soon_days', true), ''), '7')::integer);
@@ -217,7 +220,7 @@ COMMENT ON COLUMN billing.expiring_soon.expires_at IS 'When it ends.';
 COMMENT ON COLUMN billing.expiring_soon.expires_in IS 'Until then.';
 COMMENT ON COLUMN billing.expiring_soon.canceled IS 'Whether it was cancelled, so that no renewal is to be expected.';
 
-CREATE VIEW billing.exhausting_soon AS
+CREATE VIEW billing.exhausting_soon WITH (security_barrier) AS
 SELECT a.account_id,
        a.name,
        s.subscription_id,
@@ -234,7 +237,7 @@ SELECT a.account_id,
          FROM billing.token_grant g
         WHERE g.account_id = a.account_id AND g.subscription_id = s.subscription_id AND g.voided_at IS NULL
           AND g.effective_at <= clock.now AND g.expires_at > clock.now) granted
- WHERE a.closed_at IS NULL AND package.tokens_left > 0
+ WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND package.tokens_left > 0
    AND package.tokens_left::numeric * 100 <= granted.tokens::numeric
        * coalesce(nullif(current_setting('billing.exhausting_soon_percent', true), ''), '10')::integer;
 COMMENT ON VIEW billing.exhausting_soon IS

@@ -72,7 +72,8 @@ SELECT d.datname AS database,
   LEFT JOIN LATERAL (
        SELECT count(*) AS accounts_failing,
               coalesce(jsonb_agg(to_jsonb(n) ORDER BY n.failed_at DESC), '[]') AS failures
-         FROM billing.worker_failure n) f ON own.oid IS NOT NULL;
+         FROM billing.worker_failure n
+        WHERE billing.visible(n.account_id)) f ON own.oid IS NOT NULL;
 COMMENT ON VIEW billing.worker_status IS
 'What the background worker does in each database of the server. Access never waits for it: it only makes visible what is already true.';
 COMMENT ON COLUMN billing.worker_status.database IS 'The database.';

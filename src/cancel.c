@@ -7,6 +7,8 @@
 #include "catalog/pg_type.h"
 
 #include "argument.h"
+#include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -107,7 +109,7 @@ cancel_now(const Account *account, const Subscription *subscription, TimestampTz
 static void
 require_subscription(Subscription *subscription, const pg_uuid_t *id)
 {
-	if (!subscription_read(subscription, id))
+	if (!subscription_read(subscription, id) || !binding_admits(&subscription->account_id))
 		ereport(
 			ERROR,
 			(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("subscription does not exist"),
@@ -149,6 +151,7 @@ billing_cancel_subscription(PG_FUNCTION_ARGS)
 		else
 			cancel_now(&account, &subscription, now);
 	}
+	audit_write(fcinfo, &call, &subscription.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

@@ -14,6 +14,8 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -99,13 +101,15 @@ status_from_name(const char *name)
 	elog(ERROR, "an order has the unknown status \"%s\"", name);
 }
 
-/* False: no such order. */
+/* False: no such order, or none that the transaction may know of. */
 bool
 order_read(Order *order, const pg_uuid_t *order_id)
 {
 	if (query_execute(&select_order, (NullableDatum[]){arg_uuid(order_id)}) == 0)
 		return false;
 	order->account_id = query_uuid(0, 1);
+	if (!binding_admits(&order->account_id))
+		return false;
 	order->order_id = *order_id;
 	order->action = order_action_from_name(query_text(0, 2));
 	order->at_period_end = query_bool(0, 3);
@@ -322,6 +326,7 @@ billing_order_plan(PG_FUNCTION_ARGS)
 		store(order_id, &account, &quote, timing, key, now);
 		fulfil_if_free(order_id, &account);
 	}
+	audit_write(fcinfo, &call, account_id);
 	call_leave(&call);
 	PG_RETURN_UUID_P(order_id);
 }

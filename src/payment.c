@@ -13,6 +13,7 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -251,6 +252,7 @@ billing_record_payment(PG_FUNCTION_ARGS)
 		require_order(&order, notice.order_id);
 		record(&notice, &order, &account, &receipt, now);
 	}
+	audit_write(fcinfo, &call, &order.account_id);
 	call_leave(&call);
 	return receipt_datum(fcinfo, &receipt);
 }

@@ -13,6 +13,8 @@
 #include "utils/builtins.h"
 
 #include "argument.h"
+#include "audit.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "event.h"
@@ -113,12 +115,15 @@ typedef struct Source
 static void
 read_payment(Payment *payment, const pg_uuid_t *payment_id)
 {
-	if (query_execute(&select_payment, (NullableDatum[]){arg_uuid(payment_id)}) == 0)
+	bool found = query_execute(&select_payment, (NullableDatum[]){arg_uuid(payment_id)}) > 0;
+
+	if (found)
+		payment->account_id = query_uuid(0, 1);
+	if (!found || !binding_admits(&payment->account_id))
 		ereport(ERROR,
 				(errcode(ERRCODE_BILLING_NOT_FOUND), errmsg("payment does not exist"),
 				 errdetail("There is no payment %s.", identifier_text(payment_id)),
 				 errhint("The view billing.payment_history lists the payments of an account.")));
-	payment->account_id = query_uuid(0, 1);
 	payment->order_id = query_uuid(0, 2);
 	payment->reason = query_text(0, 3);
 	payment->amount = query_amount(0, 4);
@@ -335,6 +340,7 @@ billing_record_refund(PG_FUNCTION_ARGS)
 		if (refund.end_access)
 			end_access(&account, &payment, now);
 	}
+	audit_write(fcinfo, &call, &payment.account_id);
 	call_leave(&call);
 	PG_RETURN_UUID_P(refund_id);
 }

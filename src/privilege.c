@@ -8,10 +8,13 @@
  */
 #include "postgres.h"
 
+#include "access/htup_details.h"
+#include "catalog/pg_namespace.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/syscache.h"
 
 #include "argument.h"
 #include "audit.h"
@@ -22,6 +25,7 @@
 
 PG_FUNCTION_INFO_V1(billing_grant_usage_to);
 PG_FUNCTION_INFO_V1(billing_revoke_usage_from);
+PG_FUNCTION_INFO_V1(billing_check_schema);
 
 #define ADMINISTRATOR "administrator"
 
@@ -231,5 +235,54 @@ billing_revoke_usage_from(PG_FUNCTION_ARGS)
 	}
 	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
+	PG_RETURN_VOID();
+}
+
+/* Something in the schema that no extension brought. */
+#define FOREIGN_OBJECT                                                                             \
+	"SELECT pg_describe_object(d.classid, d.objid, 0) FROM pg_depend d "                           \
+	"WHERE d.refclassid = 'pg_namespace'::regclass AND d.refobjid = $1 AND d.deptype = 'n' "       \
+	"AND d.classid <> 'pg_extension'::regclass AND NOT EXISTS (SELECT FROM pg_depend m "           \
+	"WHERE m.classid = d.classid AND m.objid = d.objid AND m.deptype = 'e') LIMIT 1"
+
+static void
+raise_foreign_schema(const char *detail)
+{
+	ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+					errmsg("schema \"billing\" exists and is not safe to install into"),
+					errdetail("%s", detail), errhint("Drop or rename it, and try again.")));
+}
+
+/*
+ * billing.check_schema() → void
+ *
+ * For the install script alone, which drops it again: the schema must be a
+ * superuser's and hold nothing; else 55000. Who owns it could put functions of
+ * his own beside ours, and what is in it could be called instead of ours.
+ */
+Datum
+billing_check_schema(PG_FUNCTION_ARGS)
+{
+	Oid schema = tables_schema();
+	HeapTuple tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	Oid owner;
+
+	(void) fcinfo;
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for schema %u", schema);
+	owner = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner;
+	ReleaseSysCache(tuple);
+	if (!superuser_arg(owner))
+		raise_foreign_schema(psprintf("It belongs to \"%s\", who is no superuser.",
+									  GetUserNameFromId(owner, false)));
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "SPI_connect failed");
+	if (SPI_execute_with_args(FOREIGN_OBJECT, 1, (Oid[]){OIDOID},
+							  (Datum[]){ObjectIdGetDatum(schema)}, NULL, false, 1) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed");
+	if (SPI_processed > 0)
+		raise_foreign_schema(psprintf(
+			"It holds %s.", SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1)));
+	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -25,6 +25,10 @@ SELECT billing.update_account('00000000-0000-4000-8000-000000000001', time_zone 
 SELECT billing.suspend_account('00000000-0000-4000-8000-000000000001', 'unpaid');
 SELECT billing.reinstate_account('00000000-0000-4000-8000-000000000001');
 SELECT billing.subscribe('00000000-0000-4000-8000-000000000001', 'pack');
+SELECT billing.order_plan('00000000-0000-4000-8000-000000000001', 'pack') AS order_id \gset
+SELECT payment_id, subscription_id FROM billing.record_payment(:'order_id', 'bank', '1', '6 USD') \gset
+SELECT billing.record_refund(:'payment_id', 'bank', '2', '6 USD');
+SELECT billing.cancel_subscription(:'subscription_id');
 SELECT billing.void_grant(billing.grant_tokens('00000000-0000-4000-8000-000000000001', 7, reason => 'goodwill'));
 SELECT billing.consume_tokens('00000000-0000-4000-8000-000000000001', 7);
 SELECT billing.set_test_clock('00000000-0000-4000-8000-000000000001', '2100-01-01 00:00+00');
@@ -49,11 +53,11 @@ SELECT results_eq(
 SELECT results_eq(
     'SELECT function COLLATE "default" FROM billing.audit WHERE account_id = ''00000000-0000-4000-8000-000000000001'' ORDER BY audit_id',
     ARRAY['create_account', 'update_account', 'suspend_account', 'reinstate_account', 'subscribe',
-          'grant_tokens', 'void_grant', 'set_test_clock', 'advance_test_clock',
+          'order_plan', 'record_payment', 'record_refund', 'cancel_subscription', 'grant_tokens', 'void_grant', 'set_test_clock', 'advance_test_clock',
           'add_user_within_limit', 'add_user_within_limit', 'set_user_role', 'set_user_password',
           'disable_user', 'enable_user', 'remove_user', 'close_account'],
     'what was done to the account, in order, without its consumption');
-SELECT is(count(*), 27::bigint, 'nothing else, nor the call that failed') FROM billing.audit;
+SELECT is(count(*), 31::bigint, 'nothing else, nor the call that failed') FROM billing.audit;
 SELECT results_eq(
     'SELECT DISTINCT session_role::text COLLATE "default", role::text COLLATE "default" FROM billing.audit WHERE function LIKE ''create%''',
     format('VALUES (%L, ''clerk'')', session_user), 'by whom: who had logged in, and as whom it was called');

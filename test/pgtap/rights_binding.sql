@@ -20,6 +20,13 @@ SELECT billing.create_account('One', '00000000-0000-4000-8000-000000000001'),
        billing.create_account('Two', '00000000-0000-4000-8000-000000000002');
 SELECT billing.subscribe(account_id, 'pack') FROM billing.account;
 SELECT billing.grant_tokens('00000000-0000-4000-8000-000000000002', 5) AS their_grant \gset
+SELECT billing.create_plan('month', 'subscription', price => '9 USD', duration => '5 days');
+SELECT billing.order_plan('00000000-0000-4000-8000-000000000002', 'month') AS their_order \gset
+SELECT payment_id AS their_payment, subscription_id AS their_subscription
+  FROM billing.record_payment(:'their_order', 'bank', '1', '9 USD') \gset
+SELECT is((SELECT count(*) FROM billing.payment_history) + (SELECT count(*) FROM billing.payment_conservation)
+          + (SELECT count(*) FROM billing.revenue_monthly) + (SELECT count(*) FROM billing.expiring_soon), 4::bigint,
+    'there is something to hide');
 SELECT billing.issue_binding('00000000-0000-4000-8000-000000000001') AS one \gset
 SELECT billing.issue_binding('00000000-0000-4000-8000-000000000002', '1 day', session_user) AS two \gset
 
@@ -52,6 +59,11 @@ SELECT throws_ok(format('SELECT billing.%s(''00000000-0000-4000-8000-00000000000
   FROM (VALUES ('update_account', ', name => ''x'''), ('suspend_account', ', ''x'''), ('reinstate_account', ''),
                ('close_account', ''), ('set_test_clock', ', ''2100-01-01'''), ('advance_test_clock', ', ''1 day'''),
                ('subscribe', ', ''pack'''), ('grant_tokens', ', 5'), ('write_checkpoint', '')) v (f, a);
+SELECT throws_ok(format('SELECT billing.cancel_subscription(%L)', :'their_subscription'), 'PB016', NULL, 'cancel_subscription for another');
+SELECT throws_ok(format('SELECT billing.record_payment(%L, ''bank'', ''2'', ''1 USD'')', :'their_order'), 'PB016', NULL, 'record_payment for another');
+SELECT throws_ok(format('SELECT billing.record_refund(%L, ''bank'', ''2'', ''1 USD'')', :'their_payment'), 'PB016', NULL, 'record_refund for another');
+SELECT is_empty(format('SELECT * FROM billing.%I', v), v || ' has nothing of another')
+  FROM unnest('{payment_history,account_credit_balance,payment_conservation,revenue_monthly,expiring_soon}'::text[]) v;
 SELECT throws_ok(format('SELECT billing.void_grant(%L)', :'their_grant'), 'PB016', NULL, 'void_grant for another');
 SELECT is_empty('SELECT billing.verify_ledger(''00000000-0000-4000-8000-000000000002'')', 'verify_ledger for another');
 SELECT throws_ok('SELECT billing.' || f, 'PB006', NULL, f)

@@ -43,6 +43,11 @@ my ($our_user, $their_user) = map {
     $node->safe_psql('postgres', "SELECT billing.add_user_within_limit('$_->[0]', 'a\@$_->[1].example', '$password', 'admin')")
 } ([ $ours, 'ours' ], [ $theirs, 'theirs' ]);
 
+my ($our_order, $their_order) =
+  map { $node->safe_psql('postgres', "SELECT billing.order_plan('$_', 'pack')") } ($ours, $theirs);
+my ($our_payment, $their_payment) = map { $node->safe_psql('postgres',
+        "SELECT payment_id FROM billing.record_payment('$_', 'bank', '$_', '5 USD')") } ($our_order, $their_order);
+
 # The attacker's own things: whatever of these runs as somebody else leaves a row in evil.loot.
 $node->safe_psql('postgres', <<'SQL', extra_params => [ '-U', 'shop' ]);
 CREATE SCHEMA evil;
@@ -166,6 +171,9 @@ attempt($class, '42501', 'statistics on our columns', 'CREATE STATISTICS evil.s 
 
 $class = 'internal functions';
 attempt($class, '42501', 'grant_tokens', "SELECT billing.grant_tokens('$ours', 1000)");
+attempt($class, '42501', 'record_payment', "SELECT billing.record_payment('$our_order', 'bank', '1', '5 USD')");
+attempt($class, '42501', 'record_refund', "SELECT billing.record_refund('$our_payment', 'bank', '1', '5 USD')");
+attempt($class, '42501', 'cancel_subscription', "SELECT billing.cancel_subscription('$ours')");
 attempt($class, '42501', 'subscribe', "SELECT billing.subscribe('$ours', 'pack')");
 attempt($class, '42501', 'reinstate_account', q{SELECT billing.reinstate_account('55555555-5555-4555-8555-555555555503')});
 attempt($class, '42501', 'set_test_clock', "SELECT billing.set_test_clock('$ours', '2100-01-01')");
@@ -244,9 +252,11 @@ attempt($class, 'PB013', 'set_user_password', "$bind SELECT billing.set_user_pas
 attempt($class, 'PB013', 'remove_user', "$bind SELECT billing.remove_user('$their_user', '$their_user')");
 attempt($class, 'PB006', 'as an admin of theirs', "$bind SELECT billing.disable_user('$our_user', '$their_user')");
 attempt($class, 'PB001', 'add_user_within_limit', "$bind SELECT billing.add_user_within_limit('$theirs', 'b\@theirs.example', NULL, 'member', '$their_user')");
+attempt($class, 'PB001', 'quote_plan', "$bind SELECT billing.quote_plan('$theirs', 'pack')");
+attempt($class, 'PB001', 'order_plan', "$bind SELECT billing.order_plan('$theirs', 'pack')");
 attempt($class, '22012', 'authenticate_user', "$nothing billing.authenticate_user('a\@theirs.example', '$password') WHERE reason <> 'invalid_credentials'");
 attempt($class, '22012', "the view $_", "$nothing billing.$_ WHERE account_id <> '$ours'")
-  foreach qw(account_status account_package account_member usage_daily);
+  foreach qw(account_status account_package account_member usage_daily payment_history account_credit_balance);
 attempt($class, '22012', 'a function that looks at what a view hides', <<"SQL");
 CREATE FUNCTION pg_temp.look(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \$\$
 BEGIN
@@ -322,7 +332,18 @@ attempt($class, 'PB006', 'replayed after the key was replaced', "SELECT billing.
 # What is proven above to be refused is refused for its reason: the same works with the right token.
 my $fresh = issue($theirs, '1 hour', 'kiosk');
 is($node->safe_psql('postgres', "BEGIN; SELECT billing.bind_account('$fresh'); SELECT billing.consume_tokens('$theirs', 1), billing.release_hold('$their_hold'), (SELECT count(*) FROM billing.account_status); COMMIT",
-        extra_params => [ '-U', 'kiosk' ]), "\n89|94|1", 'a transaction that is bound works for its account');
+        extra_params => [ '-U', 'kiosk' ]), "\n189|194|1", 'a transaction that is bound works for its account');
+
+# The schema of ours, there before us.
+$class = 'CREATE EXTENSION and schema tricks';
+$node->safe_psql('postgres', 'CREATE DATABASE trap OWNER shop TEMPLATE template0');
+$node->safe_psql('trap', q{CREATE SCHEMA billing; CREATE FUNCTION billing.accept() RETURNS boolean LANGUAGE sql AS 'SELECT true'},
+    extra_params => [ '-U', 'shop' ]);
+my (undef, undef, $trap) = $node->psql('trap', "\\set VERBOSITY sqlstate\nCREATE EXTENSION billing CASCADE");
+like($trap, qr/ERROR:  55000/, "$class: a schema billing that the attacker owns");
+$node->safe_psql('trap', 'ALTER SCHEMA billing OWNER TO CURRENT_USER');
+(undef, undef, $trap) = $node->psql('trap', "\\set VERBOSITY sqlstate\nCREATE EXTENSION billing CASCADE");
+like($trap, qr/ERROR:  55000/, "$class: a function of his in it");
 
 cmp_ok($attempts{$_}, '>=', 2, "$_: $attempts{$_} attempts") foreach sort keys %attempts;
 my $total = 0;

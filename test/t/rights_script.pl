@@ -8,7 +8,7 @@ use warnings;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $safe_path = qr/^SET LOCAL search_path = pg_catalog, pg_temp$/;
+my $safe_path = qr/^SET LOCAL search_path = pg_catalog, billing, pg_temp$/;
 
 # Statements, without comments, and with every string constant emptied.
 sub statements
@@ -32,7 +32,7 @@ my %forbidden = (
         (?:TABLE|VIEW|SEQUENCE|FUNCTION|AGGREGATE|TYPE|DOMAIN|COLUMN|OPERATOR(?:\ CLASS|\ FAMILY)?)[ ]
         (?!billing\.|CLASS\ billing\.|FAMILY\ billing\.)/ix,
     'PS017, in an index or trigger' => qr/^CREATE (?:UNIQUE )?(?:INDEX|TRIGGER)\b(?!.* ON billing\.)/i,
-    'the path changed' => qr/^(?!SET LOCAL search_path = pg_catalog, pg_temp$)(?:RE)?SET\b|\bset_config\b/i,
+    'the path changed' => qr/^(?!SET LOCAL search_path = pg_catalog, billing, pg_temp$)(?:RE)?SET\b|\bset_config\b/i,
     'code run by the script' => qr/^DO\b/i,
     'a name within quotes' => qr/\@extschema\@/,
     'privileges for everybody' => qr/^(?:GRANT|ALTER DEFAULT PRIVILEGES)\b/i,
@@ -54,7 +54,7 @@ sub findings
 }
 
 # The checks find what they are for.
-my $start = "SET LOCAL search_path = pg_catalog, pg_temp;\n";
+my $start = "SET LOCAL search_path = pg_catalog, billing, pg_temp;\n";
 my %bad = (
     'CREATE FUNCTION billing.f() RETURNS int LANGUAGE c AS \'x\'' => 'no safe search path',
     "$start CREATE OR REPLACE FUNCTION billing.f() RETURNS int LANGUAGE c AS 'x'" => 'PS002',
