@@ -24,16 +24,7 @@ $node->start;
 $node->safe_psql('postgres', 'SET client_min_messages = warning; CREATE EXTENSION billing CASCADE');
 $node->safe_psql('postgres', $Cases::setup);
 
-my %function;
-for (split /\n/, $node->safe_psql('postgres', <<'SQL'))
-SELECT regexp_replace(p.oid::regprocedure::text, '^billing\.', ''), p.prokind, p.provolatile = 'v', p.prorettype IN ('internal'::regtype, 'trigger'::regtype),
-    array_to_string(ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a(t, n) ORDER BY n), ';')
-FROM pg_proc AS p WHERE p.pronamespace = 'billing'::regnamespace
-SQL
-{
-    my ($signature, $kind, $volatile, $pseudo, $types) = split /\|/;
-    $function{$signature} = { kind => $kind, volatile => $volatile, pseudo => $pseudo, types => [ split /;/, $types // '' ] };
-}
+my %function = Cases::all_functions($node);
 cmp_ok(scalar keys %function, '>', 60, 'functions are found');
 
 my @calls;
@@ -46,28 +37,19 @@ is("@gone", '', 'every case has a function');
 sub call
 {
     my ($signature, $label, $arguments, $expected, $show) = @_;
-    my ($name) = $signature =~ /^(\w+)/;
     my $function = $function{$signature};
-    my $call = "billing.$name(" . join(', ', @$arguments) . ')';
-    my $sql =
-        $function->{pseudo} eq 't' ? "SELECT ($call IS NULL)::text"
-      : $function->{kind} eq 'a' ? "SELECT $call\::text"
-      : "SELECT string_agg((@{[ $show // 'x' ]})::text, ';') FROM $call AS x";
+    my $sql = Cases::statement($signature, $function, $arguments, $show);
     push @calls, [ $signature, $label, $sql, $expected, $function->{volatile} ];
     return;
 }
 
-# Nothing is cast to the pseudo-types.
-sub typed { my ($value, $type) = @_; return $type =~ /^(?:internal|cstring)$/ ? $value : "($value)::$type" }
-
 for my $signature (sort grep { $function{$_} } keys %Cases::functions)
 {
-    my $case = $Cases::functions{$signature};
-    $case = { args => $case } if ref $case eq 'ARRAY';
+    my $case = Cases::case_of($signature);
     my @types = @{ $function{$signature}{types} };
     my @args = @{ $case->{args} };
     is(scalar @args, scalar @types, "$signature: an answer for every argument") or next;
-    my @valid = map { typed($args[$_]{valid}, $types[$_]) } 0 .. $#types;
+    my @valid = Cases::valid_arguments($case, $function{$signature});
     my @values = map { [ $valid[$_] ] } 0 .. $#types;
     call($signature, 'valid', \@valid, $case->{valid} // 'ok', $case->{show});
     for my $n (0 .. $#types)
@@ -79,7 +61,7 @@ for my $signature (sort grep { $function{$_} } keys %Cases::functions)
         for my $kind (sort keys %{ $bad // {} })
         {
             my @arguments = @valid;
-            $arguments[$n] = typed($bad->{$kind}, $types[$n]);
+            $arguments[$n] = Cases::typed($bad->{$kind}, $types[$n]);
             push @{ $values[$n] }, $arguments[$n];
             call($signature, 'argument ' . ($n + 1) . " $kind", \@arguments, $args[$n]{answers}{$kind} // '', $case->{show});
         }

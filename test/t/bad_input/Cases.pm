@@ -11,7 +11,9 @@
 # Use the helpers (code, name_of, key, …), which hold what section "SQL contract" says, and override
 # what differs: code(q('plan'), unknown => 'PB011'), optional(time_(…)).
 # A hash instead of the list, { args => [...], valid => '39P01' }, is for a function whose good call is
-# refused as well; { args => [...], show => 'reason' } for one whose column reason is the result.
+# refused as well; { args => [...], show => 'reason' } for one whose column reason is the result;
+# { args => [...], read_only => 'ok' } for a volatile one that a read-only transaction may call (the
+# others are refused there, says ../standby.pl).
 # Rows that the calls need are made by $setup, after the functions of the extension.
 
 package Cases;
@@ -84,6 +86,52 @@ SELECT billing.consume_tokens($account, 1, 'app', 'used', 'act');
 INSERT INTO billing.account_user (account_id, user_id, email, email_key, role) VALUES ($account, $user, 'admin\@bad.example', 'admin\@bad.example', 'admin');
 INSERT INTO billing.account_user (account_id, user_id, email, email_key, role) VALUES ($account, $role_user, 'member\@bad.example', 'member\@bad.example', 'member');
 SQL
+
+# Every function as [signature, description of its case], and what pg_proc says of it.
+sub all_functions
+{
+    my ($node) = @_;
+    my %function;
+    for (split /\n/, $node->safe_psql('postgres', <<'SQL'))
+SELECT regexp_replace(p.oid::regprocedure::text, '^billing\.', ''), p.prokind, p.provolatile = 'v', p.prorettype IN ('internal'::regtype, 'trigger'::regtype),
+    array_to_string(ARRAY(SELECT format_type(t, NULL) FROM unnest(p.proargtypes) WITH ORDINALITY AS a(t, n) ORDER BY n), ';')
+FROM pg_proc AS p WHERE p.pronamespace = 'billing'::regnamespace
+SQL
+    {
+        my ($signature, $kind, $volatile, $pseudo, $types) = split /\|/;
+        $function{$signature} = { kind => $kind, volatile => $volatile, pseudo => $pseudo, types => [ split /;/, $types // '' ] };
+    }
+    return %function;
+}
+
+sub case_of
+{
+    my ($signature) = @_;
+    my $case = $Cases::functions{$signature};
+    return ref $case eq 'ARRAY' ? { args => $case } : $case;
+}
+
+# Nothing is cast to the pseudo-types.
+sub typed { my ($value, $type) = @_; return $type =~ /^(?:internal|cstring)$/ ? $value : "($value)::$type" }
+
+# The good call's arguments.
+sub valid_arguments
+{
+    my ($case, $function) = @_;
+    my @types = @{ $function->{types} };
+    return map { typed($case->{args}[$_]{valid}, $types[$_]) } 0 .. $#types;
+}
+
+# The statement that calls it and shows what it answers.
+sub statement
+{
+    my ($signature, $function, $arguments, $show) = @_;
+    my ($name) = $signature =~ /^(\w+)/;
+    my $call = "billing.$name(" . join(', ', @$arguments) . ')';
+    return "SELECT ($call IS NULL)::text" if $function->{pseudo} eq 't';
+    return "SELECT $call\::text" if $function->{kind} eq 'a';
+    return "SELECT string_agg((@{[ $show // 'x' ]})::text, ';') FROM $call AS x";
+}
 
 sub argument
 {
