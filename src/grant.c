@@ -28,7 +28,8 @@ static SqlQuery insert_grant = {
 	.sql = "INSERT INTO billing.token_grant (account_id, grant_id, subscription_id, app, tokens, "
 		   "priority, "
 		   "effective_at, expires_at, granted_at, reason, idempotency_key) "
-		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+		   "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		   "ON CONFLICT (account_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING",
 	.nargs = 11,
 	.argtypes = {UUIDOID, UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID,
 				 TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}};
@@ -48,19 +49,21 @@ static SqlQuery select_subscription = {.sql = "SELECT expires_at FROM billing.su
 									   .nargs = 2,
 									   .argtypes = {UUIDOID, UUIDOID}};
 
-void
+/* False: a grant with the same key came first; it is committed by now. */
+bool
 grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms)
 {
 	EventDetail detail;
 
 	identifier_new(grant_id, terms->account);
-	query_execute(&insert_grant,
-				  (NullableDatum[]){arg_uuid(terms->account), arg_uuid(grant_id),
-									arg_uuid(terms->subscription_id), arg_text(terms->app),
-									arg_int64(terms->tokens), arg_int64(terms->priority),
-									arg_time(terms->effective_at), arg_time(terms->expires_at),
-									arg_time(terms->granted_at), arg_text(terms->reason),
-									arg_text(terms->key)});
+	if (query_execute(&insert_grant,
+					  (NullableDatum[]){arg_uuid(terms->account), arg_uuid(grant_id),
+										arg_uuid(terms->subscription_id), arg_text(terms->app),
+										arg_int64(terms->tokens), arg_int64(terms->priority),
+										arg_time(terms->effective_at), arg_time(terms->expires_at),
+										arg_time(terms->granted_at), arg_text(terms->reason),
+										arg_text(terms->key)}) == 0)
+		return false;
 	engine_note_addition(terms->account);
 	event_detail_begin(&detail);
 	event_detail_uuid(&detail, "grant_id", grant_id);
@@ -69,6 +72,7 @@ grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms)
 	event_detail_uuid(&detail, "subscription_id", terms->subscription_id);
 	event_detail_time(&detail, "expires_at", terms->expires_at);
 	event_write(terms->account, "tokens_granted", terms->granted_at, &detail);
+	return true;
 }
 
 static bool
@@ -175,7 +179,9 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 			app_require(terms.app, GetActiveSnapshot());
 		apply_subscription(&terms, !PG_ARGISNULL(2));
 		check_end(&terms);
-		grant_insert(grant_id, &terms);
+		/* additions do not lock each other out: two may come with one key */
+		if (!grant_insert(grant_id, &terms))
+			(void) replay(grant_id, &terms, !PG_ARGISNULL(2));
 	}
 	audit_write(fcinfo, &call, terms.account);
 	call_leave(&call);

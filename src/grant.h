@@ -24,6 +24,6 @@ typedef struct GrantTerms
 	TimestampTz expires_at; /* DT_NOEND: never */
 } GrantTerms;
 
-extern void grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms);
+extern bool grant_insert(pg_uuid_t *grant_id, const GrantTerms *terms);
 
 #endif /* BILLING_GRANT_H */
