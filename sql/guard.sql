@@ -12,6 +12,10 @@ CREATE FUNCTION billing.guard_hold() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_hold';
 COMMENT ON FUNCTION billing.guard_hold() IS 'Trigger: of a hold only ended may change, once; else PB012.';
 
+CREATE FUNCTION billing.guard_event() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_event';
+COMMENT ON FUNCTION billing.guard_event() IS 'Trigger: stamps an event with the transaction that writes it, unless it is restored.';
+
 CREATE FUNCTION billing.guard_order() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_order';
 COMMENT ON FUNCTION billing.guard_order() IS 'Trigger: of an order only status, closed_at and subscription_id may change, once, from open; else PB012.';
@@ -54,6 +58,8 @@ CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.hold_end
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold_end
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER stamp BEFORE INSERT ON billing.event
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_event();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.event
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.event
@@ -74,6 +80,7 @@ ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.event ENABLE ALWAYS TRIGGER stamp;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;
 

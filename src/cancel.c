@@ -16,6 +16,7 @@
 #include "identifier.h"
 #include "lock.h"
 #include "order.h"
+#include "outbox.h"
 #include "query.h"
 #include "spend.h"
 #include "succession.h"
@@ -39,6 +40,7 @@ write_event(const Account *account, const Subscription *subscription, bool at_pe
 	event_detail_text(&detail, "plan", subscription->plan);
 	event_detail_bool(&detail, "at_period_end", at_period_end);
 	event_write(&account->id, "subscription_canceled", now, &detail);
+	outbox_notify(&account->id);
 }
 
 /* False: it was cancelled before. */

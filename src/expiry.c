@@ -24,6 +24,7 @@
 #include "identifier.h"
 #include "lock.h"
 #include "order.h"
+#include "outbox.h"
 #include "query.h"
 #include "spend.h"
 
@@ -235,11 +236,15 @@ static int64
 expire_account(const pg_uuid_t *account_id)
 {
 	Account account;
+	int64 done;
 
 	if (!lock_account_if_free(account_id, LOCK_PLANS, ExclusiveLock))
 		return 0;
 	account_require(&account, account_id);
-	return expiry_run_account(&account, account_verb_time(&account));
+	done = expiry_run_account(&account, account_verb_time(&account));
+	if (done > 0)
+		outbox_notify(account_id);
+	return done;
 }
 
 #define EXPIRE_BATCH 1000

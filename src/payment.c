@@ -21,6 +21,7 @@
 #include "identifier.h"
 #include "lock.h"
 #include "order.h"
+#include "outbox.h"
 #include "query.h"
 #include "spend.h"
 
@@ -168,6 +169,7 @@ store(const Notice *notice, const Order *order, Receipt *receipt, TimestampTz no
 				strcmp(receipt->reason, RECEIPT_MISMATCH) == 0 ? "payment_mismatch"
 															   : "payment_recorded",
 				now, &detail);
+	outbox_notify(&order->account_id);
 	return true;
 }
 

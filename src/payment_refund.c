@@ -22,6 +22,7 @@
 #include "identifier.h"
 #include "lock.h"
 #include "order.h"
+#include "outbox.h"
 #include "query.h"
 #include "spend.h"
 #include "succession.h"
@@ -284,6 +285,7 @@ store(pg_uuid_t *refund_id, const Payment *payment, const Refund *refund, Timest
 	event_detail_amount(&detail, "amount", &refund->amount);
 	event_detail_bool(&detail, "end_access", refund->end_access);
 	event_write(&payment->account_id, "payment_refunded", now, &detail);
+	outbox_notify(&payment->account_id);
 }
 
 static Refund

@@ -13,6 +13,7 @@
 #include "event.h"
 #include "lock.h"
 #include "order.h"
+#include "outbox.h"
 #include "succession.h"
 
 typedef struct Purchase
@@ -191,5 +192,6 @@ purchase_make(const Order *order, const Account *account, TimestampTz now,
 	account_credit_add(&account->id, &spent, CREDIT_ORDER, &order->order_id, NULL, now);
 	fulfil(&purchase);
 	order_paid(order, &purchase.subscription_id, now);
+	outbox_notify(&account->id);
 	*subscription_id = purchase.subscription_id;
 }
