@@ -29,7 +29,7 @@ _PG_init(void)
 		engine_define_settings();
 		engine_install_hooks();
 	}
-	lockout_define_settings();
+	lockout_init();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();
