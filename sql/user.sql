@@ -29,16 +29,30 @@ COMMENT ON COLUMN billing.account_user.added_by IS 'The account user who added t
 COMMENT ON COLUMN billing.account_user.disabled_at IS 'Since when disabled; NULL: enabled.';
 COMMENT ON COLUMN billing.account_user.removed_at IS 'When removed; NULL: not.';
 
-CREATE UNLOGGED TABLE billing.login_failure (
+CREATE TABLE billing.login_client (
     account_id uuid NOT NULL,
     user_id    uuid NOT NULL,
+    client     uuid NOT NULL,
+    seen_at    timestamptz NOT NULL,
+    PRIMARY KEY (account_id, user_id, client),
+    FOREIGN KEY (account_id, user_id) REFERENCES billing.account_user ON DELETE CASCADE
+);
+COMMENT ON TABLE billing.login_client IS 'Where a user has logged in from: wrong passwords from elsewhere do not lock the user out there. At most ten a user.';
+COMMENT ON COLUMN billing.login_client.account_id IS 'The account.';
+COMMENT ON COLUMN billing.login_client.user_id IS 'The user.';
+COMMENT ON COLUMN billing.login_client.client IS 'Digest of the user''s id and what the application calls the client.';
+COMMENT ON COLUMN billing.login_client.seen_at IS 'When the user last logged in from it, to the day.';
+
+CREATE UNLOGGED TABLE billing.login_failure (
+    account_id uuid NOT NULL,
+    subject    uuid NOT NULL,
     failures   integer NOT NULL,
     failed_at  timestamptz NOT NULL,
-    PRIMARY KEY (account_id, user_id)
+    PRIMARY KEY (account_id, subject)
 );
-COMMENT ON TABLE billing.login_failure IS 'Wrong passwords since a user''s last login. Unlogged: forgotten by a crash, and not dumped.';
+COMMENT ON TABLE billing.login_failure IS 'Wrong passwords since the last login, where the library is not preloaded. Unlogged: forgotten by a crash, and not dumped.';
 COMMENT ON COLUMN billing.login_failure.account_id IS 'The account; all zero for addresses that nobody has.';
-COMMENT ON COLUMN billing.login_failure.user_id IS 'The user; for addresses that nobody has one of a few numbers.';
+COMMENT ON COLUMN billing.login_failure.subject IS 'The user, or a client the user is known by; for addresses that nobody has one of a few numbers.';
 COMMENT ON COLUMN billing.login_failure.failures IS 'Wrong passwords in a row.';
 COMMENT ON COLUMN billing.login_failure.failed_at IS 'When the last one was tried.';
 
@@ -104,6 +118,7 @@ Errors: 22004 NULL; 22023 a password that is refused; PB013 unknown or removed u
 CREATE FUNCTION billing.authenticate_user(
     email text,
     password text,
+    client text DEFAULT NULL,
     OUT user_id uuid,
     OUT account_id uuid,
     OUT role text,
@@ -111,5 +126,12 @@ CREATE FUNCTION billing.authenticate_user(
     OUT reason text
 ) RETURNS record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_authenticate_user';
-COMMENT ON FUNCTION billing.authenticate_user(text, text) IS
-'Who has this email and this password; always one row. Unknown address, wrong password, locked out or NULL: NULL ids and ''invalid_credentials'', after the same time. Otherwise allowed and reason are those of check_access for the user without a permission. Call it in FROM: (f()).* would call it once per column, and count a wrong password as often.';
+COMMENT ON FUNCTION billing.authenticate_user(text, text, text) IS
+'Who has this email and this password; always one row. Unknown address, wrong password, locked out or NULL: NULL ids and ''invalid_credentials'', after the same time. Otherwise allowed and reason are those of check_access for the user without a permission. client: what the application knows the user''s device by, at most 255 bytes; from one that the user has logged in from, only its own wrong passwords count. Call it in FROM: (f()).* would call it once per column, and count a wrong password as often.
+Errors: 22023 empty client; 22001 client too long; 25006 in a read-only transaction, unless the library is preloaded.';
+
+CREATE FUNCTION billing.erase_user(user_id uuid) RETURNS void
+LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_erase_user';
+COMMENT ON FUNCTION billing.erase_user(uuid) IS
+'Erases what is known of a person, removing the user if that has not been done: email, password hash, clients, failed logins. The id stays, in the ledger and the events too. Again: the same.
+Errors: 22004 NULL; PB013 a user there never was; PB017 the last admin while others remain.';

@@ -35,7 +35,7 @@ _PG_init(void)
 		worker_define_server_settings();
 		worker_install();
 	}
-	lockout_define_settings();
+	lockout_init();
 	MarkGUCPrefixReserved("billing");
 	tables_init();
 	call_init();

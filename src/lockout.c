@@ -11,6 +11,7 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
 #include "utils/guc.h"
 
 #include "lockout.h"
@@ -20,8 +21,8 @@ static int login_account_attempts;
 static int login_lockout;
 static int login_lockout_limit;
 
-void
-lockout_define_settings(void)
+static void
+define_settings(void)
 {
 	/* People mistype; NIST SP 800-63B allows up to 100 failures in a row. */
 	DefineCustomIntVariable("billing.login_attempts",
@@ -44,6 +45,14 @@ lockout_define_settings(void)
 	DefineCustomIntVariable("billing.login_lockout_limit", "Sets how long a lock-out is at most.",
 							NULL, &login_lockout_limit, 900, 1, 3600, PGC_SUSET, GUC_UNIT_S, NULL,
 							NULL, NULL);
+}
+
+void
+lockout_init(void)
+{
+	define_settings();
+	if (process_shared_preload_libraries_in_progress)
+		lockout_memory_request();
 }
 
 /* Each doubling of the account's failures above the threshold counts as one more of the user's. */
@@ -72,10 +81,10 @@ lockout_length(const LockoutRecord *record, int64 account_failures)
 }
 
 /*
- * Whether the user may come in, and what is remembered afterwards. Within a
- * lock-out the right password is as wrong as any other.
+ * What a login comes to, and what is remembered afterwards. Within a lock-out the
+ * right password is as wrong as any other.
  */
-bool
+LockoutVerdict
 lockout_decide(LockoutRecord *record, int64 account_failures, bool matches, TimestampTz now)
 {
 	/* a clock that was set back must not prolong anything */
@@ -83,13 +92,38 @@ lockout_decide(LockoutRecord *record, int64 account_failures, bool matches, Time
 	if (now - record->failed_at > LOCKOUT_MEMORY)
 		record->failures = 0;
 	if (now < record->failed_at + lockout_length(record, account_failures))
-		return false;
+		return LOCKOUT_LOCKED;
 	if (matches)
 	{
 		record->failures = 0;
-		return true;
+		return LOCKOUT_ADMITTED;
 	}
 	record->failures = Min(record->failures + 1, 1000);
 	record->failed_at = now;
-	return false;
+	return LOCKOUT_COUNTED;
+}
+
+/* Without shared memory nobody logs in where failures cannot be written down. */
+void
+lockout_prevent_read_only(void)
+{
+	if (!lockout_memory_exists())
+		PreventCommandIfReadOnly("authenticate_user()");
+}
+
+/* Whether a login is to be let in; to be called within a call (call.h). */
+bool
+lockout_admit(const pg_uuid_t *account, const pg_uuid_t *subject, bool matches)
+{
+	return lockout_memory_exists() ? lockout_memory_admit(account, subject, matches)
+								   : lockout_table_admit(account, subject, matches);
+}
+
+void
+lockout_forget(const pg_uuid_t *account, const pg_uuid_t *subject)
+{
+	if (lockout_memory_exists())
+		lockout_memory_forget(account, subject);
+	else
+		lockout_table_forget(account, subject);
 }

@@ -4,7 +4,9 @@
  *	  crash forgets them.
  *
  * Every refusal writes one row, whether the user exists or not, so that it takes
- * the same time. What is counted for addresses that nobody has goes into a few
+ * the same time. It is written in the caller's transaction, whose ROLLBACK takes
+ * it back: only shared memory is safe from who holds the application's connection.
+ * What is counted for addresses that nobody has goes into a few
  * rows, however many are tried.
  */
 #include "postgres.h"
@@ -16,28 +18,28 @@
 #include "query.h"
 
 static SqlQuery has_record = {
-	.sql = "SELECT FROM billing.login_failure WHERE account_id = $1 AND user_id = $2",
+	.sql = "SELECT FROM billing.login_failure WHERE account_id = $1 AND subject = $2",
 	.nargs = 2,
 	.argtypes = {UUIDOID, UUIDOID}};
 
 static SqlQuery ensure_record = {
-	.sql = "INSERT INTO billing.login_failure (account_id, user_id, failures, failed_at) "
-		   "VALUES ($1, $2, 0, $3) ON CONFLICT (account_id, user_id) DO NOTHING",
+	.sql = "INSERT INTO billing.login_failure (account_id, subject, failures, failed_at) "
+		   "VALUES ($1, $2, 0, $3) ON CONFLICT (account_id, subject) DO NOTHING",
 	.nargs = 3,
 	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 
 static SqlQuery lock_record = {.sql = "SELECT failures, failed_at FROM billing.login_failure "
-									  "WHERE account_id = $1 AND user_id = $2 FOR NO KEY UPDATE",
+									  "WHERE account_id = $1 AND subject = $2 FOR NO KEY UPDATE",
 							   .nargs = 2,
 							   .argtypes = {UUIDOID, UUIDOID}};
 
 static SqlQuery write_record = {.sql = "UPDATE billing.login_failure SET failures = $3, "
-									   "failed_at = $4 WHERE account_id = $1 AND user_id = $2",
+									   "failed_at = $4 WHERE account_id = $1 AND subject = $2",
 								.nargs = 4,
 								.argtypes = {UUIDOID, UUIDOID, INT4OID, TIMESTAMPTZOID}};
 
 static SqlQuery delete_record = {
-	.sql = "DELETE FROM billing.login_failure WHERE account_id = $1 AND user_id = $2",
+	.sql = "DELETE FROM billing.login_failure WHERE account_id = $1 AND subject = $2",
 	.nargs = 2,
 	.argtypes = {UUIDOID, UUIDOID}};
 
@@ -55,11 +57,11 @@ account_failures(const pg_uuid_t *account, TimestampTz now)
 	return query_int64(0, 1);
 }
 
-/* Waits for whoever is deciding about the same user. */
+/* Waits for whoever is deciding about the same subject. */
 static LockoutRecord
-read_locked(const pg_uuid_t *account, const pg_uuid_t *user, TimestampTz now)
+read_locked(const pg_uuid_t *account, const pg_uuid_t *subject, TimestampTz now)
 {
-	NullableDatum args[] = {arg_uuid(account), arg_uuid(user), arg_time(now)};
+	NullableDatum args[] = {arg_uuid(account), arg_uuid(subject), arg_time(now)};
 	LockoutRecord record;
 
 	do
@@ -70,27 +72,26 @@ read_locked(const pg_uuid_t *account, const pg_uuid_t *user, TimestampTz now)
 	return record;
 }
 
-/* One decision on the user's failures; to be called within a call (call.h). */
 bool
-lockout_admit(const pg_uuid_t *account, const pg_uuid_t *user, bool matches)
+lockout_table_admit(const pg_uuid_t *account, const pg_uuid_t *subject, bool matches)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	NullableDatum args[4] = {arg_uuid(account), arg_uuid(user)};
+	NullableDatum args[4] = {arg_uuid(account), arg_uuid(subject)};
 	LockoutRecord record;
-	bool admitted;
+	LockoutVerdict verdict;
 
 	if (matches && query_execute(&has_record, args) == 0)
 		return true;
-	record = read_locked(account, user, now);
-	admitted = lockout_decide(&record, account_failures(account, now), matches, now);
+	record = read_locked(account, subject, now);
+	verdict = lockout_decide(&record, account_failures(account, now), matches, now);
 	args[2] = arg_int32(record.failures);
 	args[3] = arg_time(record.failed_at);
-	query_execute(admitted ? &delete_record : &write_record, args);
-	return admitted;
+	query_execute(verdict == LOCKOUT_ADMITTED ? &delete_record : &write_record, args);
+	return verdict == LOCKOUT_ADMITTED;
 }
 
 void
-lockout_forget(const pg_uuid_t *account, const pg_uuid_t *user)
+lockout_table_forget(const pg_uuid_t *account, const pg_uuid_t *subject)
 {
-	query_execute(&delete_record, (NullableDatum[]){arg_uuid(account), arg_uuid(user)});
+	query_execute(&delete_record, (NullableDatum[]){arg_uuid(account), arg_uuid(subject)});
 }

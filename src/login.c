@@ -20,6 +20,7 @@
 #include "conceal.h"
 #include "email.h"
 #include "lockout.h"
+#include "login_client.h"
 #include "password.h"
 #include "probe.h"
 #include "query.h"
@@ -27,12 +28,13 @@
 PG_FUNCTION_INFO_V1(billing_authenticate_user);
 PG_FUNCTION_INFO_V1(billing_set_user_password);
 
-/* Under the hash that was read: a password that was set meanwhile stays. */
-static SqlQuery replace_hash = {.sql = "UPDATE billing.account_user SET password_hash = $3 "
-									   "WHERE account_id = $1 AND user_id = $2 "
-									   "AND password_hash = $4",
-								.nargs = 4,
-								.argtypes = {UUIDOID, UUIDOID, TEXTOID, TEXTOID}};
+/* Under the hash that was read: a password that was set meanwhile stays. Waits for nobody. */
+static SqlQuery replace_hash = {
+	.sql = "UPDATE billing.account_user SET password_hash = $3 WHERE (account_id, user_id) IN "
+		   "(SELECT account_id, user_id FROM billing.account_user WHERE account_id = $1 "
+		   "AND user_id = $2 AND password_hash = $4 FOR NO KEY UPDATE SKIP LOCKED)",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, TEXTOID, TEXTOID}};
 
 static SqlQuery set_hash = {.sql = "UPDATE billing.account_user SET password_hash = $3 "
 								   "WHERE account_id = $1 AND user_id = $2 "
@@ -51,7 +53,10 @@ typedef struct Login
 {
 	pg_uuid_t account_id;
 	pg_uuid_t user_id;
-	char *hash; /* NULL: nobody has the address, or who has it cannot log in here */
+	char *hash;        /* NULL: nobody has the address, or who has it cannot log in here */
+	bool has_client;   /* the application said where the login comes from */
+	pg_uuid_t client;  /* digest of it */
+	pg_uuid_t subject; /* whose failures count */
 } Login;
 
 /* Failures of addresses that nobody has share a few records of no account. */
@@ -92,6 +97,19 @@ find_user(Login *login, const char *email_key)
 	UnregisterSnapshot(snapshot);
 }
 
+/* Wrong passwords from elsewhere do not count against a client that the user is known by. */
+static void
+choose_subject(Login *login, const char *client)
+{
+	login->subject = login->user_id;
+	login->has_client = client != NULL;
+	if (client == NULL)
+		return;
+	login_client_digest(&login->client, &login->user_id, client);
+	if (login_client_is_known(&login->account_id, &login->user_id, &login->client))
+		login->subject = login->client;
+}
+
 static void
 renew_hash(const Login *login, const text *password, Call *call)
 {
@@ -109,10 +127,15 @@ admit(const Login *login, const text *password, Call *call)
 	bool needs_rehash;
 	bool matches = password_verify(login->hash, password, &needs_rehash);
 
-	if (!lockout_admit(&login->account_id, &login->user_id, matches))
+	if (!lockout_admit(&login->account_id, &login->subject, matches))
 		return false;
-	if (needs_rehash)
-		renew_hash(login, password, call);
+	if (!XactReadOnly)
+	{
+		if (needs_rehash)
+			renew_hash(login, password, call);
+		if (login->has_client)
+			login_client_remember(&login->account_id, &login->user_id, &login->client);
+	}
 	return true;
 }
 
@@ -157,14 +180,17 @@ login_tuple(FunctionCallInfo fcinfo, const Login *login, bool admitted)
 }
 
 /*
- * billing.authenticate_user(email text, password text, OUT user_id uuid,
- *		OUT account_id uuid, OUT role text, OUT allowed boolean, OUT reason text)
+ * billing.authenticate_user(email text, password text, client text,
+ *		OUT user_id uuid, OUT account_id uuid, OUT role text, OUT allowed boolean,
+ *		OUT reason text)
  *
  * Always one row. An unknown address, a wrong password and a user who is locked
  * out are answered alike, in the same time: no ids, not allowed,
  * 'invalid_credentials'; so is NULL. Otherwise allowed and reason are what
- * check_access says of the user without a permission. Renews the hash when the
- * cost settings rose.
+ * check_access says of the user without a permission. client: what the
+ * application knows the user's device by, 1 to 255 bytes; from one that the user
+ * has logged in from before, only its own wrong passwords count. Renews the hash
+ * when the cost settings rose. Empty client: 22023, too long: 22001.
  */
 Datum
 billing_authenticate_user(PG_FUNCTION_ARGS)
@@ -173,16 +199,20 @@ billing_authenticate_user(PG_FUNCTION_ARGS)
 	Call call;
 	Login login;
 	char *key = NULL;
-	text *password = PG_ARGISNULL(1) ? cstring_to_text("") : (text *) PG_GETARG_POINTER(1);
+	char *client;
+	text *password;
 	bool admitted;
 	Datum result;
 
 	conceal_begin(&concealed);
-	PreventCommandIfReadOnly("authenticate_user()");
+	lockout_prevent_read_only();
+	password = PG_ARGISNULL(1) ? cstring_to_text("") : (text *) PG_GETARG_POINTER(1);
+	client = argument_key_or_null(fcinfo, 2, "client");
 	if (!PG_ARGISNULL(0))
 		key = email_lookup_key((text *) PG_GETARG_POINTER(0));
-	find_user(&login, key);
 	call_enter(&call);
+	find_user(&login, key);
+	choose_subject(&login, client);
 	admitted = admit(&login, password, &call);
 	call_leave(&call);
 	result = login_tuple(fcinfo, &login, admitted);
@@ -203,7 +233,7 @@ email_of(const AccountUser *user)
 /*
  * billing.set_user_password(user_id uuid, password text) → void
  *
- * Sets a user's password and ends a lock-out. NULL: 22004; a refused password:
+ * Sets a user's password and ends its lock-outs. NULL: 22004; a refused password:
  * 22023 (doc/passwords.md); unknown or removed user: PB013.
  */
 Datum
@@ -227,7 +257,7 @@ billing_set_user_password(PG_FUNCTION_ARGS)
 	if (query_execute(&set_hash, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id),
 												   arg_text(hash)}) == 0)
 		user_raise_not_found(id);
-	lockout_forget(&user.account_id, id);
+	login_client_forgive(&user.account_id, id);
 	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	conceal_end(&concealed);

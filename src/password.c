@@ -63,7 +63,7 @@ password_define_settings(void)
 }
 
 /* Not at load: a machine without a source of randomness must still load the library. */
-static void
+void
 password_require_sodium(void)
 {
 	if (sodium_init() < 0)

@@ -22,6 +22,8 @@ extern void password_check_strength(const text *password, const text *email);
 extern char *password_hash(const text *password);
 extern bool password_verify(const char *hash_or_null, const text *password, bool *needs_rehash);
 
+extern void password_require_sodium(void);
+
 /* Between the files of this subsystem. */
 typedef struct PasswordSecret
 {

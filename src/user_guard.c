@@ -25,6 +25,7 @@
 #include "event.h"
 #include "guard.h"
 #include "identifier.h"
+#include "login_client.h"
 #include "password_argon2.h"
 #include "probe.h"
 #include "user.h"
@@ -446,6 +447,8 @@ judge(const UserRow *was, const UserRow *is)
 		check_seats(&account, now, snapshot);
 	if (loses_admin)
 		check_last_admin(was, snapshot);
+	if (was->exists && !was->removed && (!is->exists || is->removed))
+		login_client_forget(account_id, &was->user_id);
 	if (!call.frame->silent)
 		write_events(was, is, call.frame->actor, now);
 	call_leave(&call);

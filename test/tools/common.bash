@@ -66,7 +66,7 @@ need_packages()
     wanted=(gcc libc6-dev libsodium-dev perl)
     [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major" "postgresql-server-dev-$major")
     if [ "$kind" = test ]; then
-        wanted+=("clang-format-$clang_format" libdatetime-perl libdatetime-timezone-perl
+        wanted+=(argon2 botan "clang-format-$clang_format" libdatetime-perl libdatetime-timezone-perl
             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
