@@ -28,7 +28,9 @@ SQL_PIECES = \
 	access.sql \
 	expiry.sql \
 	guard.sql \
+	order.sql \
 	view.sql \
+	report.sql \
 	privilege.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))

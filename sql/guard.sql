@@ -6,11 +6,15 @@ COMMENT ON FUNCTION billing.guard_immutable() IS 'Trigger: refuses UPDATE, DELET
 
 CREATE FUNCTION billing.guard_grant() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_grant';
-COMMENT ON FUNCTION billing.guard_grant() IS 'Trigger: of a grant only voided_at may change, once; else PB012.';
+COMMENT ON FUNCTION billing.guard_grant() IS 'Trigger: a grant may be voided once, go to the subscription that replaced its own, and take the times of its period when that is moved; else PB012.';
 
 CREATE FUNCTION billing.guard_hold() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_hold';
 COMMENT ON FUNCTION billing.guard_hold() IS 'Trigger: of a hold only ended may change, once; else PB012.';
+
+CREATE FUNCTION billing.guard_order() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_order';
+COMMENT ON FUNCTION billing.guard_order() IS 'Trigger: of an order only status, closed_at and subscription_id may change, once, from open; else PB012.';
 
 CREATE FUNCTION billing.guard_balance() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_balance';

@@ -15,6 +15,7 @@ CREATE TABLE billing.subscription (
     void            boolean NOT NULL DEFAULT false,
     ended_at        timestamptz,
     replaced_by     uuid,
+    started_at      timestamptz,
     PRIMARY KEY (account_id, subscription_id),
     CONSTRAINT subscription_time_check CHECK (effective_at < expires_at),
     CONSTRAINT subscription_kind_check CHECK (kind IN ('subscription', 'token')),
@@ -22,6 +23,7 @@ CREATE TABLE billing.subscription (
         account_id WITH =, plan WITH =, tstzrange(effective_at, expires_at) WITH &&) WHERE (NOT void)
 );
 CREATE INDEX subscription_due_idx ON billing.subscription (expires_at) WHERE ended_at IS NULL AND NOT void;
+CREATE INDEX subscription_start_idx ON billing.subscription (effective_at) WHERE started_at IS NULL AND NOT void;
 COMMENT ON TABLE billing.subscription IS 'An account''s holding of a plan over [effective_at, expires_at); its periods stand in subscription_period.';
 COMMENT ON COLUMN billing.subscription.account_id IS 'The account.';
 COMMENT ON COLUMN billing.subscription.subscription_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
@@ -36,7 +38,8 @@ COMMENT ON COLUMN billing.subscription.created_at IS 'When it was bought.';
 COMMENT ON COLUMN billing.subscription.canceled_at IS 'When somebody cancelled it; NULL: nobody did.';
 COMMENT ON COLUMN billing.subscription.void IS 'True: dropped before it began, never in force.';
 COMMENT ON COLUMN billing.subscription.ended_at IS 'When its end was written down as an event; NULL: not yet. Access never waits for it.';
-COMMENT ON COLUMN billing.subscription.replaced_by IS 'The subscription that took its place in an upgrade or downgrade.';
+COMMENT ON COLUMN billing.subscription.replaced_by IS 'The subscription that took its place in an upgrade, or that is scheduled to follow it.';
+COMMENT ON COLUMN billing.subscription.started_at IS 'When its start was written down as an event; NULL: not yet. Access never waits for it.';
 
 CREATE TABLE billing.subscription_period (
     account_id      uuid NOT NULL,
@@ -55,11 +58,22 @@ CREATE TABLE billing.subscription_period (
     grant_id        uuid,
     idempotency_key text COLLATE "C",
     created_at      timestamptz NOT NULL,
+    credited        billing.amount,
+    refunded        billing.amount,
     PRIMARY KEY (account_id, subscription_id, period_no),
     FOREIGN KEY (account_id, subscription_id) REFERENCES billing.subscription,
     FOREIGN KEY (plan, version) REFERENCES billing.plan_version,
     CONSTRAINT subscription_period_no_check CHECK (period_no > 0),
     CONSTRAINT subscription_period_time_check CHECK (effective_at < expires_at),
+    CONSTRAINT subscription_period_paid_check CHECK (
+        (credited IS NULL AND refunded IS NULL)
+        OR (paid IS NOT NULL
+            AND coalesce(billing.currency(credited), billing.currency(paid)) = billing.currency(paid)
+            AND coalesce(billing.currency(refunded), billing.currency(paid)) = billing.currency(paid)
+            AND coalesce(billing.minor_units(credited), 0) >= 0
+            AND coalesce(billing.minor_units(refunded), 0) >= 0
+            AND coalesce(billing.minor_units(credited), 0)::numeric + coalesce(billing.minor_units(refunded), 0)
+                <= billing.minor_units(paid))),
     CONSTRAINT subscription_period_no_overlap EXCLUDE USING gist (
         account_id WITH =, plan WITH =, tstzrange(effective_at, expires_at) WITH &&) WHERE (NOT void)
 );
@@ -83,6 +97,8 @@ COMMENT ON COLUMN billing.subscription_period.order_id IS 'The order that bought
 COMMENT ON COLUMN billing.subscription_period.grant_id IS 'The token grant that came with it; NULL: none.';
 COMMENT ON COLUMN billing.subscription_period.idempotency_key IS 'Key given to subscribe, if any.';
 COMMENT ON COLUMN billing.subscription_period.created_at IS 'When it was bought.';
+COMMENT ON COLUMN billing.subscription_period.credited IS 'What of paid was credited for the part not used, when it was replaced; NULL: nothing.';
+COMMENT ON COLUMN billing.subscription_period.refunded IS 'What of paid was paid back; NULL: nothing.';
 
 CREATE FUNCTION billing.subscribe(
     account_id uuid,

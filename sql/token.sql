@@ -21,7 +21,7 @@ CREATE TABLE billing.token_grant (
 CREATE INDEX token_grant_time_idx ON billing.token_grant (account_id, expires_at);
 CREATE UNIQUE INDEX token_grant_idempotency_key ON billing.token_grant (account_id, idempotency_key)
     WHERE idempotency_key IS NOT NULL;
-COMMENT ON TABLE billing.token_grant IS 'Tokens bought or given. Rows change only by being voided, once.';
+COMMENT ON TABLE billing.token_grant IS 'Tokens bought or given. Rows change only by being voided, once, by going to the subscription that replaced their own, or with the times of their period.';
 COMMENT ON COLUMN billing.token_grant.account_id IS 'The account.';
 COMMENT ON COLUMN billing.token_grant.grant_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
 COMMENT ON COLUMN billing.token_grant.subscription_id IS 'The subscription that brought it; NULL: given on its own, which puts no plan in force.';

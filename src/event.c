@@ -60,6 +60,20 @@ event_detail_int64(EventDetail *detail, const char *name, int64 value)
 	appendStringInfo(&detail->json, INT64_FORMAT, value);
 }
 
+void
+event_detail_bool(EventDetail *detail, const char *name, bool value)
+{
+	append_name(detail, name);
+	appendStringInfoString(&detail->json, value ? "true" : "false");
+}
+
+/* As text, currency included. */
+void
+event_detail_amount(EventDetail *detail, const char *name, const Amount *value)
+{
+	event_detail_text(detail, name, amount_text(value));
+}
+
 /* ISO 8601 in UTC, whatever the session's settings; "no end" is left out. */
 void
 event_detail_time(EventDetail *detail, const char *name, TimestampTz value)

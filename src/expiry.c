@@ -3,9 +3,10 @@
  *	  Writing down what time has already brought about.
  *
  * Checks derive access from time and balance; what happens here only makes it
- * visible: subscription_expired for every subscription whose time is over, and
- * free_plan_assigned once per loss of the last plan in force, each dated at the
- * instant it was due.
+ * visible: subscription_expired or subscription_replaced for every subscription
+ * whose time is over, free_plan_assigned once per loss of the last plan in force,
+ * subscription_started for what was scheduled, order_lapsed for what was not
+ * paid, each in due order and dated at the instant it was due.
  */
 #include "postgres.h"
 
@@ -21,6 +22,7 @@
 #include "holding.h"
 #include "identifier.h"
 #include "lock.h"
+#include "order.h"
 #include "query.h"
 #include "spend.h"
 
@@ -31,22 +33,44 @@ PG_FUNCTION_INFO_V1(billing_expire_due);
  * session is working on are its business.
  */
 static SqlQuery select_due = {
-	.sql = "SELECT s.account_id, min(s.expires_at) FROM billing.subscription s "
-		   "JOIN billing.account a USING (account_id) "
-		   "WHERE s.ended_at IS NULL AND NOT s.void AND s.expires_at <= "
-		   "CASE WHEN a.test_clock IS NULL THEN clock_timestamp() ELSE a.test_clock END "
-		   "AND s.expires_at <= greatest(clock_timestamp(), "
-		   "(SELECT max(t.test_clock) FROM billing.account t WHERE t.test_clock IS NOT NULL)) "
-		   "AND s.account_id <> ALL ($1) GROUP BY s.account_id ORDER BY 2, 1 LIMIT $2",
+	.sql = "SELECT due.account_id, min(due.at) FROM ("
+		   "SELECT account_id, expires_at AS at FROM billing.subscription "
+		   "WHERE ended_at IS NULL AND NOT void "
+		   "UNION ALL SELECT account_id, effective_at FROM billing.subscription "
+		   "WHERE started_at IS NULL AND NOT void "
+		   "UNION ALL SELECT account_id, expires_at FROM billing.plan_order "
+		   "WHERE closed_at IS NULL) due JOIN billing.account a USING (account_id) "
+		   "WHERE due.at <= CASE WHEN a.test_clock IS NULL THEN clock_timestamp() "
+		   "ELSE a.test_clock END "
+		   "AND due.at <= (SELECT greatest(clock_timestamp(), max(t.test_clock)) "
+		   "FROM billing.account t WHERE t.test_clock IS NOT NULL) "
+		   "AND due.account_id <> ALL ($1) GROUP BY due.account_id ORDER BY 2, 1 LIMIT $2",
 	.nargs = 2,
 	.argtypes = {UUIDARRAYOID, INT8OID}};
 
+/* The kinds of what is due, in the order in which they come at the same instant. */
+#define DUE_END   1
+#define DUE_START 2
+#define DUE_LAPSE 3
+
 static SqlQuery select_due_of_account = {
-	.sql = "SELECT subscription_id, plan, expires_at, kind, replaced_by IS NOT NULL "
-		   "FROM billing.subscription WHERE account_id = $1 AND ended_at IS NULL AND NOT void "
-		   "AND expires_at <= $2 ORDER BY expires_at, subscription_id LIMIT 1",
+	.sql =
+		"SELECT 1 AS kind, subscription_id AS id, plan, expires_at AS at, "
+		"replaced_by IS NOT NULL FROM billing.subscription "
+		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND expires_at <= $2 "
+		"UNION ALL SELECT 2, subscription_id, plan, effective_at, false FROM billing.subscription "
+		"WHERE account_id = $1 AND started_at IS NULL AND NOT void AND effective_at <= $2 "
+		"UNION ALL SELECT 3, order_id, plan, expires_at, false FROM billing.plan_order "
+		"WHERE account_id = $1 AND status = 'open' AND expires_at <= $2 "
+		"ORDER BY at, kind, id LIMIT 1",
 	.nargs = 2,
 	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
+
+static SqlQuery mark_started = {
+	.sql = "UPDATE billing.subscription SET started_at = effective_at WHERE account_id = $1 AND "
+		   "subscription_id = $2",
+	.nargs = 2,
+	.argtypes = {UUIDOID, UUIDOID}};
 
 static SqlQuery mark_ended = {
 	.sql = "UPDATE billing.subscription SET ended_at = expires_at WHERE account_id = $1 AND "
@@ -54,15 +78,20 @@ static SqlQuery mark_ended = {
 	.nargs = 2,
 	.argtypes = {UUIDOID, UUIDOID}};
 
-/* Whether a subscription of the account was in force at the instant, as far as time tells. */
-static bool
-any_in_force(const Account *account, TimestampTz at)
+/*
+ * Whether a subscription of the account was in force at the instant, as far as
+ * time tells. Being suspended is not a loss of the plan.
+ */
+bool
+expiry_any_in_force(const Account *account, TimestampTz at)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Account unsuspended = *account;
 	Holdings holdings;
 	bool found;
 
-	holding_load(&holdings, account, at, snapshot);
+	unsuspended.suspended = false;
+	holding_load(&holdings, &unsuspended, at, snapshot);
 	found = holding_any_in_force(&holdings, NULL, NULL);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -102,33 +131,66 @@ expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *wh
 void
 expiry_plan_lost(const Account *account, TimestampTz at, const char *why)
 {
-	Account unsuspended = *account;
-
-	/* being suspended is not a loss of the plan */
-	unsuspended.suspended = false;
-	if (!any_in_force(&unsuspended, at))
+	if (!expiry_any_in_force(account, at))
 		expiry_free_plan_assigned(account, at, why);
+}
+
+/* One thing that is due. */
+typedef struct Due
+{
+	int kind;
+	pg_uuid_t id; /* of the subscription or the order */
+	char *plan;
+	TimestampTz at;
+	bool replaced;
+} Due;
+
+static bool
+next_due(Due *due, const Account *account, TimestampTz now)
+{
+	if (query_execute(&select_due_of_account,
+					  (NullableDatum[]){arg_uuid(&account->id), arg_time(now)}) == 0)
+		return false;
+	due->kind = query_int32(0, 1);
+	due->id = query_uuid(0, 2);
+	due->plan = query_text(0, 3);
+	due->at = query_time(0, 4);
+	due->replaced = query_bool(0, 5);
+	return true;
+}
+
+static void
+write_event(const Account *account, const char *kind, const Due *due)
+{
+	EventDetail detail;
+
+	event_detail_begin(&detail);
+	event_detail_uuid(&detail, "subscription_id", &due->id);
+	event_detail_text(&detail, "plan", due->plan);
+	event_write(&account->id, kind, due->at, &detail);
 }
 
 /* Returns whether the plan was in force until then. */
 static bool
-end_subscription(const Account *account, const pg_uuid_t *subscription_id, const char *plan,
-				 TimestampTz end, bool replaced)
+end_subscription(const Account *account, const Due *due)
 {
 	Account unsuspended = *account;
-	EventDetail detail;
 	bool was;
 
 	unsuspended.suspended = false;
-	was = was_in_force(&unsuspended, subscription_id, end);
-	query_execute(&mark_ended,
-				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id)});
-	event_detail_begin(&detail);
-	event_detail_uuid(&detail, "subscription_id", subscription_id);
-	event_detail_text(&detail, "plan", plan);
-	event_write(&account->id, replaced ? "subscription_replaced" : "subscription_expired", end,
-				&detail);
+	was = was_in_force(&unsuspended, &due->id, due->at);
+	query_execute(&mark_ended, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(&due->id)});
+	write_event(account, due->replaced ? "subscription_replaced" : "subscription_expired", due);
+	if (due->replaced)
+		order_close_overtaken(&account->id, &due->id, NULL, due->at);
 	return was;
+}
+
+static void
+start_subscription(const Account *account, const Due *due)
+{
+	query_execute(&mark_started, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(&due->id)});
+	write_event(account, "subscription_started", due);
 }
 
 /*
@@ -139,29 +201,31 @@ int64
 expiry_run_account(const Account *account, TimestampTz now)
 {
 	int64 done = 0;
-	TimestampTz at = DT_NOBEGIN;
+	TimestampTz lost_at = DT_NOBEGIN;
 	bool lost = false;
+	Due due;
 
-	while (query_execute(&select_due_of_account,
-						 (NullableDatum[]){arg_uuid(&account->id), arg_time(now)}) > 0)
+	while (next_due(&due, account, now))
 	{
-		pg_uuid_t subscription_id = query_uuid(0, 1);
-		char *plan = query_text(0, 2);
-		TimestampTz end = query_time(0, 3);
-		bool replaced = query_bool(0, 5);
-
 		/* several that end at one instant are one loss */
-		if (lost && end > at)
+		if (lost && (due.at > lost_at || due.kind != DUE_END))
 		{
-			expiry_plan_lost(account, at, "package_expired");
+			expiry_plan_lost(account, lost_at, "package_expired");
 			lost = false;
 		}
-		lost |= end_subscription(account, &subscription_id, plan, end, replaced);
-		at = end;
+		if (due.kind == DUE_END && end_subscription(account, &due))
+		{
+			lost = true;
+			lost_at = due.at;
+		}
+		else if (due.kind == DUE_START)
+			start_subscription(account, &due);
+		else if (due.kind == DUE_LAPSE)
+			order_lapsed(&account->id, &due.id, due.at);
 		done++;
 	}
 	if (lost)
-		expiry_plan_lost(account, at, "package_expired");
+		expiry_plan_lost(account, lost_at, "package_expired");
 	return done;
 }
 
@@ -204,7 +268,8 @@ expire_batch(ArrayBuildState **seen, int64 max_rows, int64 *done)
  * billing.expire_due(max_rows bigint) → bigint
  *
  * Writes down what is due: the end of subscriptions and the assignment of the
- * free plan; returns the number of subscriptions ended. Stops after max_rows
+ * free plan, the start of scheduled subscriptions, the lapse of orders; returns
+ * how many of them there were. Stops after max_rows
  * (NULL: when nothing is left), an account being finished once begun. Safe at
  * any time and from several sessions: accounts that another one is working on
  * are left to it. Access never waits for it. max_rows not positive: 22023.

@@ -9,6 +9,7 @@
 
 extern int64 expiry_run_account(const Account *account, TimestampTz now);
 extern void expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *why);
+extern bool expiry_any_in_force(const Account *account, TimestampTz at);
 extern void expiry_plan_lost(const Account *account, TimestampTz at, const char *why);
 
 #endif /* BILLING_EXPIRY_H */

@@ -9,6 +9,8 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -22,13 +24,28 @@
 #include "guard.h"
 #include "identifier.h"
 #include "lock.h"
+#include "query.h"
 #include "tables.h"
 
 PG_FUNCTION_INFO_V1(billing_guard_immutable);
 PG_FUNCTION_INFO_V1(billing_guard_grant);
 PG_FUNCTION_INFO_V1(billing_guard_hold);
+PG_FUNCTION_INFO_V1(billing_guard_order);
 PG_FUNCTION_INFO_V1(billing_guard_balance);
 PG_FUNCTION_INFO_V1(billing_guard_engine);
+
+static SqlQuery select_successor = {
+	.sql = "SELECT FROM billing.subscription WHERE account_id = $1 AND subscription_id = $2 "
+		   "AND replaced_by = $3",
+	.nargs = 3,
+	.argtypes = {UUIDOID, UUIDOID, UUIDOID}};
+
+/* A token plan's tokens are usable before their period begins. */
+static SqlQuery select_period_times = {
+	.sql = "SELECT FROM billing.subscription_period WHERE account_id = $1 AND grant_id = $2 "
+		   "AND (effective_at = $3 OR kind = 'token') AND expires_at = $4",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 
 TriggerData *
 guard_trigger_data(FunctionCallInfo fcinfo, const char *function)
@@ -71,25 +88,35 @@ billing_guard_immutable(PG_FUNCTION_ARGS)
 	PG_RETURN_NULL();
 }
 
-/* Whether old and new row differ in any column but this one. */
 static bool
-differs_beyond(TriggerData *trigger, AttrNumber column)
+changes(TriggerData *trigger, AttrNumber column)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	Form_pg_attribute attribute = TupleDescAttr(desc, column - 1);
+	bool old_null;
+	bool new_null;
+	Datum old_value = heap_getattr(trigger->tg_trigtuple, column, desc, &old_null);
+	Datum new_value = heap_getattr(trigger->tg_newtuple, column, desc, &new_null);
+
+	if (attribute->attisdropped || (old_null && new_null))
+		return false;
+	return old_null != new_null ||
+		   !datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen);
+}
+
+/* Whether old and new row differ in any column but these. */
+static bool
+differs_beyond(TriggerData *trigger, const AttrNumber *columns, int count)
 {
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
 	for (int i = 1; i <= desc->natts; i++)
 	{
-		Form_pg_attribute attribute = TupleDescAttr(desc, i - 1);
-		bool old_null;
-		bool new_null;
-		Datum old_value = heap_getattr(trigger->tg_trigtuple, i, desc, &old_null);
-		Datum new_value = heap_getattr(trigger->tg_newtuple, i, desc, &new_null);
+		bool may = false;
 
-		if (i == column || attribute->attisdropped)
-			continue;
-		if (old_null != new_null ||
-			(!old_null &&
-			 !datum_image_eq(old_value, new_value, attribute->attbyval, attribute->attlen)))
+		for (int j = 0; j < count; j++)
+			may |= columns[j] == i;
+		if (!may && changes(trigger, i))
 			return true;
 	}
 	return false;
@@ -101,20 +128,80 @@ is_null(HeapTuple tuple, AttrNumber column, TupleDesc desc)
 	return heap_attisnull(tuple, column, desc);
 }
 
+static NullableDatum
+column_of(HeapTuple tuple, AttrNumber column, TupleDesc desc)
+{
+	NullableDatum value;
+
+	value.value = heap_getattr(tuple, column, desc, &value.isnull);
+	return value;
+}
+
+/* Whether the grant goes to the subscription that the row of its own names as its successor. */
+static bool
+goes_to_successor(TriggerData *trigger)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+
+	return query_execute(
+			   &select_successor,
+			   (NullableDatum[]){column_of(trigger->tg_trigtuple, GRANT_ACCOUNT_ID, desc),
+								 column_of(trigger->tg_trigtuple, GRANT_SUBSCRIPTION_ID, desc),
+								 column_of(trigger->tg_newtuple, GRANT_SUBSCRIPTION_ID, desc)}) > 0;
+}
+
+/* Whether the grant takes the times of the period that it came with. */
+static bool
+follows_period(TriggerData *trigger)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+
+	return query_execute(
+			   &select_period_times,
+			   (NullableDatum[]){column_of(trigger->tg_newtuple, GRANT_ACCOUNT_ID, desc),
+								 column_of(trigger->tg_newtuple, GRANT_GRANT_ID, desc),
+								 column_of(trigger->tg_newtuple, GRANT_EFFECTIVE_AT, desc),
+								 column_of(trigger->tg_newtuple, GRANT_EXPIRES_AT, desc)}) > 0;
+}
+
+/* The rows that tell are written first, so the rule also holds where changes arrive by replication. */
+static bool
+grant_may_change(TriggerData *trigger)
+{
+	static const AttrNumber columns[] = {GRANT_VOIDED_AT, GRANT_SUBSCRIPTION_ID, GRANT_EFFECTIVE_AT,
+										 GRANT_EXPIRES_AT};
+	bool moves = changes(trigger, GRANT_SUBSCRIPTION_ID);
+	bool shifts = changes(trigger, GRANT_EFFECTIVE_AT) || changes(trigger, GRANT_EXPIRES_AT);
+	bool may = true;
+	Call call;
+
+	if (!is_null(trigger->tg_trigtuple, GRANT_VOIDED_AT, RelationGetDescr(trigger->tg_relation)) ||
+		differs_beyond(trigger, columns, lengthof(columns)))
+		return false;
+	if (!moves && !shifts)
+		return true;
+	call_enter(&call);
+	if (moves)
+		may = goes_to_successor(trigger);
+	if (may && shifts)
+		may = follows_period(trigger);
+	call_leave(&call);
+	return may;
+}
+
 /*
  * billing.guard_grant(): trigger
  *
- * BEFORE UPDATE of a grant: only voided_at may change, once, from NULL; else
- * PB012.
+ * BEFORE UPDATE of a grant: it may be voided, once; go to the subscription that
+ * replaced its own; and take the times of the period that it came with, when
+ * that is moved. All else is PB012.
  */
 Datum
 billing_guard_grant(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_grant");
-	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 
-	if (differs_beyond(trigger, GRANT_VOIDED_AT) ||
-		!is_null(trigger->tg_trigtuple, GRANT_VOIDED_AT, desc))
+	if (!grant_may_change(trigger))
 		raise_immutable(trigger);
 	return PointerGetDatum(trigger->tg_newtuple);
 }
@@ -128,11 +215,32 @@ Datum
 billing_guard_hold(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_hold");
+	static const AttrNumber columns[] = {HOLD_ENDED};
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 	bool isnull;
 
-	if (differs_beyond(trigger, HOLD_ENDED) ||
+	if (differs_beyond(trigger, columns, lengthof(columns)) ||
 		DatumGetBool(heap_getattr(trigger->tg_trigtuple, HOLD_ENDED, desc, &isnull)))
+		raise_immutable(trigger);
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/*
+ * billing.guard_order(): trigger
+ *
+ * BEFORE UPDATE of an order: only status, closed_at and subscription_id may
+ * change, once, from open; else PB012.
+ */
+Datum
+billing_guard_order(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_order");
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	AttrNumber columns[] = {SPI_fnumber(desc, "status"), SPI_fnumber(desc, "closed_at"),
+							SPI_fnumber(desc, "subscription_id")};
+	char *status = SPI_getvalue(trigger->tg_trigtuple, desc, columns[0]);
+
+	if (differs_beyond(trigger, columns, lengthof(columns)) || strcmp(status, "open") != 0)
 		raise_immutable(trigger);
 	return PointerGetDatum(trigger->tg_newtuple);
 }

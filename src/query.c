@@ -131,6 +131,12 @@ query_uuid(uint64 row, int column)
 	return *DatumGetUUIDP(fetch_not_null(row, column));
 }
 
+Amount
+query_amount(uint64 row, int column)
+{
+	return *DatumGetAmountP(fetch_not_null(row, column));
+}
+
 char *
 query_text(uint64 row, int column)
 {
@@ -173,6 +179,12 @@ NullableDatum
 arg_uuid(const pg_uuid_t *value)
 {
 	return value == NULL ? arg_null() : arg_datum(UUIDPGetDatum(value));
+}
+
+NullableDatum
+arg_amount(const Amount *value)
+{
+	return value == NULL ? arg_null() : arg_datum(AmountPGetDatum(value));
 }
 
 NullableDatum

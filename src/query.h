@@ -13,6 +13,8 @@
 #include "executor/spi.h"
 #include "utils/uuid.h"
 
+#include "amount.h"
+
 #define QUERY_MAX_ARGS 24
 
 /* Stands for billing.amount in argtypes: its OID is not known before run time. */
@@ -37,12 +39,14 @@ extern int32 query_int32(uint64 row, int column);
 extern bool query_bool(uint64 row, int column);
 extern TimestampTz query_time(uint64 row, int column);
 extern pg_uuid_t query_uuid(uint64 row, int column);
+extern Amount query_amount(uint64 row, int column);
 extern char *query_text(uint64 row, int column);
 
 extern NullableDatum arg_null(void);
 extern NullableDatum arg_datum(Datum value);
 extern NullableDatum arg_text(const char *value);
 extern NullableDatum arg_uuid(const pg_uuid_t *value);
+extern NullableDatum arg_amount(const Amount *value);
 extern NullableDatum arg_int64(int64 value);
 extern NullableDatum arg_int32(int32 value);
 extern NullableDatum arg_bool(bool value);

@@ -23,6 +23,19 @@ int settings_checkpoint_entries = 256;
  */
 int settings_batch_lock_limit = 512;
 
+/*
+ * How long an order pins version, price and credit: long enough for a bank
+ * transfer of the same day, short enough for prices to be honoured.
+ */
+double settings_order_lifetime = 86400;
+
+/*
+ * When a package counts as ending soon. The views read them by name, since they
+ * may be asked before the library is loaded: the defaults stand there again.
+ */
+int settings_expiring_soon_days = 7;
+int settings_exhausting_soon_percent = 10;
+
 void
 settings_define(void)
 {
@@ -34,4 +47,15 @@ settings_define(void)
 							"Ledger entries after which an account's balances are summed anew.",
 							NULL, &settings_checkpoint_entries, 256, 1, INT_MAX, PGC_SUSET, 0, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable(
+		"billing.expiring_soon_days",
+		"Days before its end from which a package is in the view expiring_soon.", NULL,
+		&settings_expiring_soon_days, 7, 0, 36500, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"billing.exhausting_soon_percent",
+		"Percentage of tokens left up to which a package is in the view exhausting_soon.", NULL,
+		&settings_exhausting_soon_percent, 10, 0, 100, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomRealVariable(
+		"billing.order_lifetime", "Time after which an order that is not paid lapses.", NULL,
+		&settings_order_lifetime, 86400, 0.001, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 }

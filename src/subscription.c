@@ -23,6 +23,7 @@
 #include "query.h"
 #include "spend.h"
 #include "subscription.h"
+#include "succession.h"
 
 PG_FUNCTION_INFO_V1(billing_subscribe);
 
@@ -31,7 +32,7 @@ PG_FUNCTION_INFO_V1(billing_subscribe);
 	"s.anchor_duration, s.anchor_periods, s.canceled_at IS NOT NULL, s.ended_at IS NOT NULL, "     \
 	"(SELECT max(p.period_no) FROM billing.subscription_period p WHERE p.account_id = "            \
 	"s.account_id "                                                                                \
-	"AND p.subscription_id = s.subscription_id)"
+	"AND p.subscription_id = s.subscription_id), s.replaced_by, s.void"
 
 static SqlQuery select_subscription = {
 	.sql =
@@ -49,8 +50,8 @@ static SqlQuery select_held = {
 static SqlQuery insert_subscription = {
 	.sql =
 		"INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, "
-		"expires_at, anchor, anchor_duration, anchor_periods, created_at) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+		"expires_at, anchor, anchor_duration, anchor_periods, created_at, started_at) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, CASE WHEN $5 <= $10 THEN $10 END)",
 	.nargs = 10,
 	.argtypes = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 				 INTERVALOID, INT8OID, TIMESTAMPTZOID}};
@@ -112,6 +113,10 @@ from_row(Subscription *subscription)
 	subscription->canceled = query_bool(0, 10);
 	subscription->ended = query_bool(0, 11);
 	subscription->periods = query_is_null(0, 12) ? 0 : query_int32(0, 12);
+	subscription->has_successor = !query_is_null(0, 13);
+	if (subscription->has_successor)
+		subscription->successor_id = query_uuid(0, 13);
+	subscription->voided = query_bool(0, 14);
 }
 
 bool
@@ -133,6 +138,21 @@ subscription_held(Subscription *subscription, const pg_uuid_t *account, const ch
 		return false;
 	from_row(subscription);
 	return true;
+}
+
+/*
+ * The second of the locks under which the plan may be bought or renewed, after
+ * the account's plan lock: renewing only adds, unless that moves what is
+ * scheduled to follow.
+ */
+void
+subscription_lock_tokens(const Account *account, const char *plan)
+{
+	Subscription held;
+	bool moves = subscription_held(&held, &account->id, plan, account_verb_time(account)) &&
+				 held.has_successor;
+
+	lock_account(&account->id, LOCK_TOKENS, moves ? ExclusiveLock : RowExclusiveLock);
 }
 
 /* Where a subscription's calendar stands after one more period. */
@@ -294,7 +314,8 @@ subscription_begin(pg_uuid_t *subscription_id, const Account *account, Timestamp
 										   : arg_datum(IntervalPGetDatum(period.anchor_duration)),
 			arg_int64(period.anchor_periods), arg_time(now)});
 	add_period(subscription_id, 1, account, now, terms, &period);
-	write_event("subscription_started", subscription_id, account, now, terms, &period);
+	write_event(period.effective_at > now ? "subscription_scheduled" : "subscription_started",
+				subscription_id, account, now, terms, &period);
 }
 
 static void
@@ -330,6 +351,8 @@ subscription_renew(Subscription *subscription, const Account *account, Timestamp
 	add_period(&subscription->subscription_id, subscription->periods, account, now, terms, &period);
 	write_event("subscription_renewed", &subscription->subscription_id, account, now, terms,
 				&period);
+	if (subscription->has_successor)
+		succession_shift(account, &subscription->successor_id, 1, subscription->expires_at, now);
 }
 
 static bool
@@ -410,8 +433,9 @@ billing_subscribe(PG_FUNCTION_ARGS)
 
 	spend_prevent("billing.subscribe()");
 	call_enter(&call);
-	lock_plan_addition(account_id);
+	lock_account(account_id, LOCK_PLANS, ExclusiveLock);
 	account_require(&account, account_id);
+	subscription_lock_tokens(&account, code);
 	if (!replay_subscribe(result, account_id, code, fcinfo, terms.key))
 	{
 		if (account.suspended)

@@ -36,13 +36,17 @@ typedef struct Subscription
 	Interval anchor_duration;
 	int64 anchor_periods;
 	bool canceled;
+	bool voided;
 	bool ended; /* its end is written as an event */
 	int32 periods;
+	bool has_successor; /* replaced by it, or followed by it once its time is over */
+	pg_uuid_t successor_id;
 } Subscription;
 
 extern bool subscription_read(Subscription *subscription, const pg_uuid_t *subscription_id);
 extern bool subscription_held(Subscription *subscription, const pg_uuid_t *account,
 							  const char *plan, TimestampTz now);
+extern void subscription_lock_tokens(const Account *account, const char *plan);
 extern void subscription_begin(pg_uuid_t *subscription_id, const Account *account, TimestampTz now,
 							   const PeriodTerms *terms);
 extern void subscription_renew(Subscription *subscription, const Account *account, TimestampTz now,

@@ -1,0 +1,183 @@
+-- Downgrades, what is scheduled, and cancelling, on a frozen clock.
+BEGIN;
+
+SELECT no_plan();
+\ir helper/order.psql
+
+SELECT billing.create_app('mail', 'Mail');
+SELECT billing.create_plan('free', 'free');
+SELECT billing.create_plan('small', 'subscription', price => '10 USD', duration => '30 days', app => 'mail', tokens => 10);
+SELECT billing.create_plan('medium', 'subscription', price => '20 USD', duration => '30 days', app => 'mail', tokens => 20);
+SELECT billing.create_plan('large', 'subscription', price => '30 USD', duration => '1 month', app => 'mail');
+SELECT billing.create_plan('euro', 'subscription', price => '90 EUR', duration => '30 days', app => 'mail');
+SELECT billing.create_plan('pack', 'token', price => '7 USD', tokens => 100, duration => '10 days', app => 'mail');
+SELECT billing.create_plan('tiny', 'token', price => '3 USD', tokens => 30, duration => '10 days', app => 'mail');
+
+CREATE FUNCTION pg_temp.events(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(kind || ' ' || (occurred_at - '2100-01-01')::text, ', ' ORDER BY event_id)
+      FROM billing.event WHERE account_id = pg_temp.account(n)
+       AND kind IN ('subscription_started', 'subscription_scheduled', 'subscription_replaced', 'subscription_expired', 'free_plan_assigned',
+                    'subscription_canceled', 'order_lapsed', 'order_closed')
+$$;
+CREATE FUNCTION pg_temp.credit(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(balance::text, ' ' ORDER BY currency) FROM billing.account_credit_balance WHERE account_id = pg_temp.account(n)
+$$;
+CREATE FUNCTION pg_temp.subscription(n int, code text) RETURNS uuid LANGUAGE sql AS $$
+    SELECT subscription_id FROM billing.subscription WHERE account_id = pg_temp.account(n) AND plan = code ORDER BY created_at DESC, subscription_id DESC LIMIT 1
+$$;
+CREATE FUNCTION pg_temp.conserved(n int) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT ok(NOT EXISTS (SELECT FROM billing.payment_conservation WHERE account_id = pg_temp.account(n) AND billing.minor_units(difference) <> 0), 'money is conserved')
+$$;
+
+-- a cheaper plan follows at the end
+SELECT pg_temp.open(1);
+SELECT is(pg_temp.pay(1, 'large', '1a', '30 USD'), 'accepted', 'large');
+SELECT is(pg_temp.quote(1, 'small'), 'downgrade | 10.00 USD | 0.00 USD | 10.00 USD | 2100-02-01 00:00:00 | 2100-03-03 00:00:00', 'a cheaper plan');
+SELECT is(pg_temp.pay(1, 'small', '1b', '10 USD'), 'accepted', 'paid');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(1)', ARRAY['large 1 0 31 30.00 USD', 'small 1 31 61 10.00 USD'], 'is scheduled');
+SELECT ok(billing.plan_is_active(pg_temp.account(1), plan => 'large') AND NOT billing.plan_is_active(pg_temp.account(1), plan => 'small'), 'and not yet in force');
+SELECT is(billing.tokens_remaining(pg_temp.account(1), 'mail'), 0::bigint, 'neither are its tokens');
+SELECT is(pg_temp.quote(1, 'large'), 'renew | 30.00 USD | 0.00 USD | 30.00 USD | 2100-02-01 00:00:00 | 2100-03-01 00:00:00', 'the old plan can be renewed');
+SELECT is(pg_temp.pay(1, 'large', '1c', '30 USD'), 'accepted', 'paid');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(1)', ARRAY['large 1 0 31 30.00 USD', 'large 2 31 59 30.00 USD', 'small 1 59 89 10.00 USD'],
+    'which moves what is scheduled');
+SELECT is((SELECT (effective_at::date - '2100-01-01') || ' ' || (expires_at::date - '2100-01-01') FROM billing.token_grant WHERE account_id = pg_temp.account(1)), '59 89',
+    'its tokens too');
+SELECT is(pg_temp.pay(1, 'small', '1d', '10 USD'), 'accepted', 'the scheduled one is renewed');
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(1), 'large')$$, 'the old one is renewed once more, by an administrator');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(1)',
+    ARRAY['large 1 0 31 30.00 USD', 'large 2 31 59 30.00 USD', 'large 3 59 90', 'small 1 90 120 10.00 USD', 'small 2 120 150 10.00 USD'], 'both periods move');
+SELECT billing.set_test_clock(pg_temp.account(1), '2100-01-01 UTC'::timestamptz + interval '100 days');
+SELECT ok(billing.plan_is_active(pg_temp.account(1), plan => 'small') AND NOT billing.plan_is_active(pg_temp.account(1), plan => 'large'), 'at its time it is in force');
+SELECT is(billing.tokens_remaining(pg_temp.account(1), 'mail'), 10::bigint, 'with its tokens');
+SELECT billing.set_test_clock(pg_temp.account(1), '2100-01-01 UTC'::timestamptz + interval '200 days');
+SELECT is(pg_temp.events(1),
+    'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_replaced 90 days, subscription_started 90 days, '
+    'subscription_expired 150 days, free_plan_assigned 150 days', 'events are dated at their due time');
+SELECT pg_temp.conserved(1);
+
+-- upgrading while a downgrade is scheduled: both are credited
+SELECT pg_temp.open(2);
+SELECT is(pg_temp.pay(2, 'medium', '2a', '20 USD'), 'accepted', 'medium');
+SELECT is(pg_temp.pay(2, 'small', '2b', '10 USD'), 'accepted', 'small is scheduled');
+SELECT billing.advance_test_clock(pg_temp.account(2), '15 days');
+SELECT is(pg_temp.quote(2, 'large'), 'upgrade | 30.00 USD | 20.00 USD | 10.00 USD | 2100-01-16 00:00:00 | 2100-02-16 00:00:00',
+    'half of the one and all of the other');
+CREATE TEMPORARY TABLE other AS SELECT billing.order_plan(pg_temp.account(2), 'medium') AS order_id;
+SELECT is(pg_temp.pay(2, 'large', '2c', '10 USD'), 'accepted', 'upgraded');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(2)', ARRAY['medium 1 0 15 20.00 USD', 'small 1 30 60 10.00 USD void', 'large 1 15 46 30.00 USD'], 'both are gone');
+SELECT is(billing.tokens_remaining(pg_temp.account(2), 'mail'), 0::bigint, 'their tokens too');
+SELECT is((SELECT r.reason FROM other, billing.record_payment(order_id, 'psp', '2d', '20 USD') r), 'order_closed', 'renewing what was replaced meanwhile');
+SELECT is(pg_temp.credit(2), '20.00 USD', 'is account credit');
+SELECT pg_temp.conserved(2);
+
+-- credit beyond the price is account credit
+SELECT pg_temp.open(3);
+SELECT pg_temp.pay(3, 'medium', '3' || i, '20 USD') FROM generate_series(1, 3) i;
+SELECT is(pg_temp.quote(3, 'large'), 'upgrade | 30.00 USD | 60.00 USD | 0.00 USD | 2100-01-01 00:00:00 | 2100-02-01 00:00:00', 'three unfinished periods');
+SELECT billing.order_plan(pg_temp.account(3), 'large');
+SELECT is(pg_temp.credit(3), '30.00 USD', 'the excess');
+SELECT is((SELECT concat_ws(' ', paid, used, credited, refunded, account_credit, unapplied, difference) FROM billing.payment_conservation WHERE account_id = pg_temp.account(3)),
+    '60.00 USD 0.00 USD 30.00 USD 0.00 USD 30.00 USD 0.00 USD 0.00 USD', 'and where the money is');
+
+-- another downgrade takes the place of the first
+SELECT pg_temp.open(4);
+SELECT is(pg_temp.pay(4, 'large', '4a', '30 USD'), 'accepted', 'large');
+SELECT is(pg_temp.pay(4, 'medium', '4b', '20 USD'), 'accepted', 'then medium');
+SELECT is(pg_temp.quote(4, 'small'), 'downgrade | 10.00 USD | 20.00 USD | 0.00 USD | 2100-02-01 00:00:00 | 2100-03-03 00:00:00', 'no, small');
+SELECT billing.order_plan(pg_temp.account(4), 'small');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(4)', ARRAY['large 1 0 31 30.00 USD', 'medium 1 31 61 20.00 USD void', 'small 1 31 61 10.00 USD'], 'small follows');
+SELECT is(pg_temp.credit(4), '10.00 USD', 'the difference is account credit');
+SELECT is((SELECT status FROM billing.account_package WHERE account_id = pg_temp.account(4) AND plan = 'small'), 'scheduled', 'as the package says');
+
+-- cancelling drops what is scheduled
+SELECT lives_ok($$SELECT billing.cancel_subscription(pg_temp.subscription(4, 'large'))$$, 'cancel at the end');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(4)', ARRAY['large 1 0 31 30.00 USD', 'medium 1 31 61 20.00 USD void', 'small 1 31 61 10.00 USD void'], 'nothing follows');
+SELECT is(pg_temp.credit(4), '20.00 USD', 'its price is account credit');
+SELECT ok(billing.plan_is_active(pg_temp.account(4), plan => 'large'), 'the plan stays in force to its end');
+SELECT lives_ok($$SELECT billing.cancel_subscription(pg_temp.subscription(4, 'large'))$$, 'again: nothing happens');
+SELECT is((SELECT canceled FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), NULL, 'not expiring soon');
+SELECT billing.advance_test_clock(pg_temp.account(4), '25 days');
+SELECT is((SELECT canceled FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), true, 'now it is');
+SELECT is(pg_temp.pay(4, 'large', '4c', '10 USD'), 'accepted', 'renewing');
+SELECT is((SELECT canceled_at FROM billing.subscription WHERE account_id = pg_temp.account(4) AND plan = 'large'), NULL, 'takes it back');
+SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), 0::bigint, 'it is not expiring soon any more');
+SELECT pg_temp.conserved(4);
+
+-- cancelling now
+SELECT pg_temp.open(5);
+SELECT is(pg_temp.pay(5, 'medium', '5a', '20 USD'), 'accepted', 'medium');
+SELECT billing.advance_test_clock(pg_temp.account(5), '1 day');
+CREATE TEMPORARY TABLE late AS SELECT billing.order_plan(pg_temp.account(5), 'large') AS order_id;
+SELECT lives_ok($$SELECT billing.cancel_subscription(pg_temp.subscription(5, 'medium'), false)$$, 'cancel now');
+SELECT ok(NOT billing.plan_is_active(pg_temp.account(5)), 'ends it');
+SELECT is(billing.tokens_remaining(pg_temp.account(5), 'mail'), 0::bigint, 'voids its tokens');
+SELECT is(pg_temp.credit(5), NULL, 'moves no money');
+SELECT is(pg_temp.events(5), 'subscription_started 00:00:00, order_closed 1 day, subscription_canceled 1 day, free_plan_assigned 1 day', 'and is told');
+SELECT is((SELECT r.reason FROM late, billing.record_payment(order_id, 'psp', '5b', '10.67 USD') r), 'order_closed', 'an order that counted on its credit is closed');
+SELECT lives_ok($$SELECT billing.cancel_subscription(pg_temp.subscription(5, 'medium'), false)$$, 'again: nothing happens');
+SELECT is((SELECT status FROM billing.account_package WHERE account_id = pg_temp.account(5)), 'cancelled', 'as the package says');
+SELECT pg_temp.conserved(5);
+
+-- cancelling now what another plan was to follow, and what is only scheduled
+SELECT pg_temp.open(6);
+SELECT is(pg_temp.pay(6, 'large', '6a', '30 USD'), 'accepted', 'large');
+SELECT is(pg_temp.pay(6, 'small', '6b', '10 USD'), 'accepted', 'then small');
+SELECT billing.advance_test_clock(pg_temp.account(6), '1 day');
+SELECT billing.cancel_subscription(pg_temp.subscription(6, 'large'), false);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(6)', ARRAY['large 1 0 1 30.00 USD', 'small 1 1 31 10.00 USD'], 'small begins now');
+SELECT ok(billing.plan_is_active(pg_temp.account(6), plan => 'small'), 'and is in force');
+SELECT is(billing.tokens_remaining(pg_temp.account(6), 'mail'), 10::bigint, 'with its tokens');
+SELECT is(pg_temp.events(6), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_canceled 1 day, subscription_started 1 day', 'nothing was lost');
+SELECT is(pg_temp.pay(6, 'large', '6c', '20 USD'), 'accepted', 'an upgrade');
+SELECT is(pg_temp.pay(6, 'medium', '6d', '20 USD'), 'accepted', 'then medium is scheduled');
+SELECT billing.cancel_subscription(pg_temp.subscription(6, 'medium'));
+SELECT is((SELECT replaced_by FROM billing.subscription WHERE subscription_id = pg_temp.subscription(6, 'large')), NULL, 'dropped by itself');
+SELECT is(pg_temp.credit(6), '20.00 USD', 'with its price as account credit');
+SELECT pg_temp.conserved(6);
+
+-- period_end by choice; another currency
+SELECT pg_temp.open(7);
+SELECT is(pg_temp.pay(7, 'small', '7a', '10 USD'), 'accepted', 'small');
+SELECT is(pg_temp.quote(7, 'large', 'period_end'), 'upgrade | 30.00 USD | 0.00 USD | 30.00 USD | 2100-01-31 00:00:00 | 2100-02-28 00:00:00', 'a better plan, later');
+SELECT throws_ok($$SELECT pg_temp.quote(7, 'euro')$$, 'PB015', NULL, 'another currency at once');
+SELECT is(pg_temp.pay(7, 'euro', '7b', '90 EUR', 'period_end'), 'accepted', 'another currency at the end');
+SELECT throws_ok($$SELECT pg_temp.quote(7, 'large')$$, 'PB015', NULL, 'what is scheduled in another currency cannot be credited');
+SELECT is(pg_temp.pay(7, 'medium', '7c', '20 USD', 'period_end'), 'accepted', 'but be replaced');
+SELECT is(pg_temp.credit(7), '90.00 EUR', 'its price is account credit in its own currency');
+SELECT pg_temp.conserved(7);
+
+-- token plans with an end
+SELECT pg_temp.open(8);
+SELECT is(pg_temp.pay(8, 'pack', '8a', '7 USD'), 'accepted', 'a token plan with an end');
+SELECT is(pg_temp.quote(8, 'tiny'), 'downgrade | 3.00 USD | 0.00 USD | 3.00 USD | 2100-01-11 00:00:00 | 2100-01-21 00:00:00', 'a cheaper one');
+SELECT is(pg_temp.pay(8, 'tiny', '8b', '3 USD'), 'accepted', 'is scheduled');
+SELECT is(billing.tokens_remaining(pg_temp.account(8), 'mail'), 130::bigint, 'its tokens are usable at once');
+SELECT is(pg_temp.pay(8, 'pack', '8c', '7 USD'), 'accepted', 'the old one is renewed');
+SELECT is((SELECT string_agg(g.tokens || ' ' || (g.effective_at::date - '2100-01-01') || ' ' || (g.expires_at::date - '2100-01-01'), ', ' ORDER BY g.expires_at)
+             FROM billing.token_grant g WHERE account_id = pg_temp.account(8)), '100 0 10, 100 0 20, 30 0 30', 'tokens end with their periods');
+SELECT billing.consume_tokens(pg_temp.account(8), 215, 'mail');
+SELECT billing.cancel_subscription(pg_temp.subscription(8, 'tiny'));
+SELECT is(pg_temp.credit(8), '1.50 USD', 'a dropped token plan gives credit for its unused tokens');
+SELECT pg_temp.conserved(8);
+
+-- an order made in the last second of a period, paid in the next one
+SELECT pg_temp.open(9);
+SELECT is(pg_temp.pay(9, 'medium', '9a', '20 USD'), 'accepted', 'medium');
+SELECT billing.advance_test_clock(pg_temp.account(9), '29 days 23 hours 59 minutes 59 seconds');
+SELECT is(pg_temp.quote(9, 'large'), 'upgrade | 30.00 USD | 0.00 USD | 30.00 USD | 2100-01-30 23:59:59 | 2100-02-28 23:59:59', 'in the last second there is nothing to credit');
+CREATE TEMPORARY TABLE last_second AS SELECT billing.order_plan(pg_temp.account(9), 'large') AS order_id;
+SELECT billing.advance_test_clock(pg_temp.account(9), '2 seconds');
+SELECT is((SELECT r.reason FROM last_second, billing.record_payment(order_id, 'psp', '9b', '30 USD') r), 'accepted', 'paid after the end');
+SELECT is((SELECT string_agg(plan || ' ' || (effective_at - '2100-01-01') || ' ' || (expires_at - '2100-01-01'), ', ' ORDER BY effective_at)
+             FROM billing.subscription_period WHERE account_id = pg_temp.account(9)),
+    'medium 00:00:00 30 days, large 30 days 00:00:01 58 days 00:00:01', 'it starts at payment');
+SELECT pg_temp.conserved(9);
+
+SELECT throws_ok('SELECT billing.cancel_subscription(NULL)', '22004', NULL, 'NULL');
+SELECT throws_ok($$SELECT billing.cancel_subscription(pg_temp.account(1))$$, 'PB016', NULL, 'an unknown subscription');
+
+SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,113 @@
+-- Money that is paid back, with and without ending access, on a frozen clock.
+BEGIN;
+
+SELECT no_plan();
+\ir helper/order.psql
+
+SELECT billing.create_app('mail', 'Mail');
+SELECT billing.create_plan('free', 'free');
+SELECT billing.create_plan('small', 'subscription', price => '10 USD', duration => '30 days', app => 'mail', tokens => 10);
+SELECT billing.create_plan('large', 'subscription', price => '30 USD', duration => '1 month', app => 'mail');
+
+CREATE FUNCTION pg_temp.payment(ref text) RETURNS uuid LANGUAGE sql AS
+    $$SELECT payment_id FROM billing.payment WHERE provider = 'psp' AND provider_ref = ref$$;
+CREATE FUNCTION pg_temp.refund(payment text, ref text, amount billing.amount, end_access boolean DEFAULT false) RETURNS uuid LANGUAGE sql AS
+    $$SELECT billing.record_refund(pg_temp.payment(payment), 'psp', ref, amount, end_access)$$;
+CREATE FUNCTION pg_temp.money(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(format('paid %s used %s credited %s refunded %s left %s unapplied %s', paid::numeric, used::numeric, credited::numeric, refunded::numeric,
+                             account_credit::numeric, unapplied::numeric)
+                      || CASE WHEN billing.minor_units(difference) <> 0 THEN ' WRONG' ELSE '' END, '; ' ORDER BY currency)
+      FROM billing.payment_conservation WHERE account_id = pg_temp.account(n)
+$$;
+
+-- access goes on
+SELECT pg_temp.open(1);
+SELECT pg_temp.pay(1, 'small', '1a', '10 USD');
+SELECT billing.advance_test_clock(pg_temp.account(1), '15 days');
+CREATE TEMPORARY TABLE refunded AS SELECT pg_temp.refund('1a', 'r1', '4 USD') AS refund_id;
+SELECT is(pg_temp.refund('1a', 'r1', '4 USD'), refund_id, 'the same refund again is the same') FROM refunded;
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r1', '5 USD')$$, 'PB008', NULL, 'another amount is not');
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r2', '6.01 USD')$$, 'PB015', NULL, 'more than what was paid');
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r2', '6 EUR')$$, 'PB015', NULL, 'another currency');
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r2', '0 USD')$$, 'PB015', NULL, 'nothing');
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r2', '-1 USD')$$, 'PB015', NULL, 'less than nothing');
+SELECT throws_ok($$SELECT billing.record_refund(pg_temp.account(1), 'psp', 'r2', '1 USD')$$, 'PB016', NULL, 'an unknown payment');
+SELECT throws_ok($$SELECT billing.record_refund(NULL, 'psp', 'r2', '1 USD')$$, '22004', NULL, 'NULL');
+SELECT throws_ok($$SELECT pg_temp.refund('1a', 'r2', '1 USD', NULL)$$, '22004', NULL, 'NULL end_access');
+SELECT ok(billing.plan_is_active(pg_temp.account(1)), 'the plan is still in force');
+SELECT is(pg_temp.money(1), 'paid 10.00 used 6.00 credited 0.00 refunded 4.00 left 0.00 unapplied 0.00', 'the money is told');
+SELECT is(pg_temp.quote(1, 'large'), 'upgrade | 30.00 USD | 3.00 USD | 27.00 USD | 2100-01-16 00:00:00 | 2100-02-16 00:00:00', 'credit is for what was not paid back');
+SELECT is((SELECT refunded::text FROM billing.payment_history WHERE account_id = pg_temp.account(1)), '4.00 USD', 'and in the history');
+
+-- an order that counts on credit for it is closed
+CREATE TEMPORARY TABLE counting AS SELECT billing.order_plan(pg_temp.account(1), 'large') AS order_id;
+SELECT pg_temp.refund('1a', 'r3', '1 USD');
+SELECT is((SELECT status FROM counting JOIN billing.plan_order USING (order_id)), 'closed', 'an open upgrade is closed');
+
+-- access ends
+SELECT pg_temp.refund('1a', 'r4', '5 USD', true);
+SELECT ok(NOT billing.plan_is_active(pg_temp.account(1)), 'the period ends now');
+SELECT is(billing.tokens_remaining(pg_temp.account(1), 'mail'), 0::bigint, 'its tokens are voided');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(1)', ARRAY['small 1 0 15 10.00 USD'], 'the row says so');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = pg_temp.account(1) AND event_id >
+    (SELECT max(event_id::text)::uuid FROM billing.event WHERE account_id = pg_temp.account(1) AND kind = 'order_closed')),
+    'payment_refunded grant_voided access_ended free_plan_assigned', 'so do the events');
+SELECT is(pg_temp.money(1), 'paid 10.00 used 0.00 credited 0.00 refunded 10.00 left 0.00 unapplied 0.00', 'nothing is left');
+
+-- of several periods the one that was paid for, the later ones move up
+SELECT pg_temp.open(2);
+SELECT pg_temp.pay(2, 'small', '2' || i, '10 USD') FROM generate_series(1, 4) i;
+SELECT billing.advance_test_clock(pg_temp.account(2), '10 days');
+SELECT pg_temp.refund('22', 'r5', '10 USD', true);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(2)', ARRAY['small 1 0 30 10.00 USD', 'small 2 30 60 10.00 USD void', 'small 3 30 60 10.00 USD', 'small 4 60 90 10.00 USD'],
+    'one that has not begun is dropped');
+SELECT pg_temp.refund('21', 'r6', '10 USD', true);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(2)', ARRAY['small 1 0 10 10.00 USD', 'small 2 30 60 10.00 USD void', 'small 3 10 40 10.00 USD', 'small 4 40 70 10.00 USD'],
+    'the current one ends, the next begins');
+SELECT is(billing.tokens_remaining(pg_temp.account(2), 'mail'), 10::bigint, 'with its tokens');
+SELECT ok(billing.plan_is_active(pg_temp.account(2)), 'the plan stays in force');
+SELECT pg_temp.refund('24', 'r7', '10 USD', true);
+SELECT pg_temp.pay(2, 'small', '25', '10 USD');
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(2) d WHERE d NOT LIKE '%void'$$, ARRAY['small 1 0 10 10.00 USD', 'small 3 10 40 10.00 USD', 'small 5 40 70 10.00 USD'], 'the last one is dropped, the next follows without a gap');
+SELECT is(pg_temp.money(2), 'paid 50.00 used 20.00 credited 0.00 refunded 30.00 left 0.00 unapplied 0.00', 'the money is told');
+
+-- what is scheduled to follow moves up too
+SELECT pg_temp.open(3);
+SELECT pg_temp.pay(3, 'large', '3a', '30 USD'), pg_temp.pay(3, 'small', '3b', '10 USD');
+SELECT billing.advance_test_clock(pg_temp.account(3), '10 days');
+SELECT pg_temp.refund('3a', 'r8', '20 USD', true);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(3)', ARRAY['large 1 0 10 30.00 USD', 'small 1 10 40 10.00 USD'], 'the downgrade begins');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(3) AND kind = 'free_plan_assigned'), 0::bigint, 'the last plan was not lost');
+
+-- a payment that paid for nothing
+SELECT pg_temp.open(4);
+SELECT is(pg_temp.pay(4, 'small', '4a', '11 USD'), 'payment_mismatch', 'too much');
+SELECT is(pg_temp.money(4), 'paid 11.00 used 0.00 credited 0.00 refunded 0.00 left 0.00 unapplied 11.00', 'is not applied');
+SELECT pg_temp.refund('4a', 'r9', '11 USD', true);
+SELECT is(pg_temp.money(4), 'paid 11.00 used 0.00 credited 0.00 refunded 11.00 left 0.00 unapplied 0.00', 'and paid back');
+
+-- account credit: what it paid for gives, then open orders that count on it are closed
+SELECT pg_temp.open(5);
+SELECT is(pg_temp.pay(5, 'small', '5a', '10 USD'), 'accepted', 'one payment');
+SELECT is((SELECT r.reason FROM billing.plan_order, billing.record_payment(order_id, 'psp', '5b', '10 USD') r WHERE account_id = pg_temp.account(5)), 'order_closed', 'and another');
+CREATE TEMPORARY TABLE reserving AS SELECT billing.order_plan(pg_temp.account(5), 'large') AS order_id;
+SELECT is((SELECT due::text FROM reserving JOIN billing.plan_order USING (order_id)), '10.00 USD', 'price less credit less account credit');
+SELECT pg_temp.refund('5b', 'r10', '4 USD');
+SELECT is((SELECT status FROM reserving JOIN billing.plan_order USING (order_id)), 'closed', 'the order is closed');
+SELECT is(pg_temp.money(5), 'paid 20.00 used 10.00 credited 0.00 refunded 4.00 left 6.00 unapplied 0.00', 'the rest is left');
+SELECT is(pg_temp.pay(5, 'large', '5c', '14 USD'), 'accepted', 'upgraded with it');
+SELECT is(pg_temp.money(5), 'paid 34.00 used 14.00 credited 16.00 refunded 4.00 left 0.00 unapplied 0.00', 'the money moved');
+SELECT pg_temp.refund('5b', 'r11', '6 USD');
+SELECT is(pg_temp.money(5), 'paid 34.00 used 8.00 credited 16.00 refunded 10.00 left 0.00 unapplied 0.00', 'a refund of what was spent takes from what it was spent on');
+SELECT pg_temp.refund('5a', 'r12', '10 USD', true);
+SELECT is(pg_temp.money(5), 'paid 34.00 used 0.00 credited 14.00 refunded 20.00 left 0.00 unapplied 0.00', 'so does one of what was credited');
+SELECT ok(billing.plan_is_active(pg_temp.account(5), plan => 'large'), 'the period it had bought is over already, the other one goes on');
+SELECT pg_temp.refund('5c', 'r13', '14 USD', true);
+SELECT is(pg_temp.money(5), 'paid 34.00 used 0.00 credited 0.00 refunded 34.00 left 0.00 unapplied 0.00', 'everything is paid back');
+SELECT ok(NOT billing.plan_is_active(pg_temp.account(5)), 'and nothing in force');
+
+SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
+SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
+
+SELECT * FROM finish();
+ROLLBACK;
