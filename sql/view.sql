@@ -38,16 +38,15 @@ SELECT s.account_id,
        s.kind,
        period.apps,
        CASE
-           WHEN s.void THEN 'cancelled'
-           WHEN s.effective_at > clock.now THEN 'scheduled'
-           WHEN s.expires_at > clock.now THEN
+           WHEN s.effective_at > clock.now AND NOT s.void THEN 'scheduled'
+           WHEN s.expires_at > clock.now AND NOT s.void THEN
                CASE
                    WHEN a.suspended_at IS NOT NULL THEN 'suspended'
                    WHEN package.in_force THEN 'active'
                    ELSE 'exhausted'
                END
            WHEN s.replaced_by IS NOT NULL THEN 'replaced'
-           WHEN s.expires_at <= s.canceled_at THEN 'cancelled'
+           WHEN s.void OR s.expires_at <= s.canceled_at THEN 'cancelled'
            ELSE 'expired'
        END AS status,
        s.effective_at,
@@ -80,7 +79,7 @@ COMMENT ON COLUMN billing.account_package.plan IS 'The plan held.';
 COMMENT ON COLUMN billing.account_package.version IS 'Its version in the current period; before the first one that one''s, after the last one that one''s.';
 COMMENT ON COLUMN billing.account_package.kind IS 'subscription (works for a time) or token (works until its tokens are used).';
 COMMENT ON COLUMN billing.account_package.apps IS 'The apps it covers; NULL: every app.';
-COMMENT ON COLUMN billing.account_package.status IS 'active: in force; exhausted: a token plan in its time whose tokens are used or held; suspended: in its time, but the account is suspended or closed; scheduled: begins later; expired: its time is over; replaced: over, another plan took its place; cancelled: ended before its time, or dropped before it began.';
+COMMENT ON COLUMN billing.account_package.status IS 'active: in force; exhausted: a token plan in its time whose tokens are used or held; suspended: in its time, but the account is suspended or closed; scheduled: begins later; expired: its time is over; replaced: over, and another plan has taken its place; cancelled: ended before its time, or dropped before it began.';
 COMMENT ON COLUMN billing.account_package.effective_at IS 'Start, inclusive.';
 COMMENT ON COLUMN billing.account_package.expires_at IS 'End of what is paid so far, exclusive; NULL: none.';
 COMMENT ON COLUMN billing.account_package.tokens_granted IS 'Tokens that came with it, in all its periods.';

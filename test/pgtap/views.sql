@@ -109,7 +109,7 @@ UPDATE billing.subscription s
   FROM dropped d WHERE d.subscription_id = s.subscription_id;
 UPDATE billing.subscription s SET canceled_at = expires_at WHERE expires_at <= billing.now(account_id) AND random() < 0.3;
 UPDATE billing.subscription s SET canceled_at = effective_at WHERE canceled_at IS NULL AND NOT void AND random() < 0.1;
-UPDATE billing.subscription s SET replaced_by = gen_random_uuid() WHERE NOT void AND random() < 0.1;
+UPDATE billing.subscription s SET replaced_by = gen_random_uuid() WHERE random() < 0.1;
 
 -- Holds, open, captured in whole and in part, released; refunds; voided grants: as ledger rows.
 CREATE FUNCTION pg_temp.next_entry(uuid) RETURNS bigint LANGUAGE sql AS
@@ -175,6 +175,10 @@ SELECT s.account_id, gen_random_uuid(),
   FROM sample s, generate_series(1, 7) i, LATERAL (SELECT random() < 0.1 + 0 * i AS removed) r
  WHERE s.n % 7 <> 0;
 
+-- What chance may have left out.
+INSERT INTO sample SELECT 1000, billing.create_account('Used up');
+SELECT billing.subscribe(account_id, 'pack', tokens => 3), billing.consume_tokens(account_id, 3, 'ai') FROM sample WHERE n = 1000;
+
 SELECT billing.suspend_account(account_id, 'test') FROM sample WHERE n % 11 = 0;
 SELECT billing.close_account(account_id) FROM sample WHERE n % 31 = 0;
 
@@ -209,7 +213,8 @@ SELECT s.account_id, s.subscription_id, s.plan,
                 (SELECT p.version FROM billing.subscription_period p WHERE p.subscription_id = s.subscription_id
                     AND p.void = s.void ORDER BY p.period_no LIMIT 1)) AS version,
        s.kind,
-       CASE WHEN s.void THEN 'cancelled'
+       CASE WHEN s.void AND s.replaced_by IS NOT NULL THEN 'replaced'
+            WHEN s.void THEN 'cancelled'
             WHEN a.now < s.effective_at THEN 'scheduled'
             WHEN a.now >= s.expires_at AND s.replaced_by IS NOT NULL THEN 'replaced'
             WHEN a.now >= s.expires_at AND s.canceled_at >= s.expires_at THEN 'cancelled'
