@@ -12,6 +12,7 @@
 #include "event.h"
 #include "login_client.h"
 #include "query.h"
+#include "spend.h"
 #include "user.h"
 
 PG_FUNCTION_INFO_V1(billing_erase_user);
@@ -53,6 +54,7 @@ billing_erase_user(PG_FUNCTION_ARGS)
 	TimestampTz now;
 	EventDetail detail;
 
+	spend_prevent("billing.erase_user()");
 	call_enter(&call);
 	find_any_user(&user, id);
 	seat_lock(&user.account_id);

@@ -24,6 +24,7 @@
 #include "password.h"
 #include "probe.h"
 #include "query.h"
+#include "spend.h"
 
 PG_FUNCTION_INFO_V1(billing_authenticate_user);
 PG_FUNCTION_INFO_V1(billing_set_user_password);
@@ -250,6 +251,7 @@ billing_set_user_password(PG_FUNCTION_ARGS)
 	id = argument_uuid(fcinfo, 0, "user_id");
 	argument_require(fcinfo, 1, "password");
 	password = (const text *) PG_GETARG_POINTER(1);
+	spend_prevent("billing.set_user_password()");
 	call_enter(&call);
 	user_require(&user, id);
 	password_check_strength(password, email_of(&user));

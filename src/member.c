@@ -23,6 +23,7 @@
 #include "password.h"
 #include "probe.h"
 #include "query.h"
+#include "spend.h"
 #include "user.h"
 
 PG_FUNCTION_INFO_V1(billing_add_user_within_limit);
@@ -182,6 +183,7 @@ billing_add_user_within_limit(PG_FUNCTION_ARGS)
 
 	conceal_begin(&concealed);
 	read_new_user(fcinfo, &new);
+	spend_prevent("billing.add_user_within_limit()");
 	call_enter(&call);
 	call.frame->actor = new.added_by;
 	(void) check_addition(&call, &new);
@@ -202,12 +204,14 @@ billing_add_user_within_limit(PG_FUNCTION_ARGS)
 
 /* Locks and reads what a change of a user needs; returns when it happens. */
 static TimestampTz
-begin_change(Call *call, AccountUser *user, const pg_uuid_t *user_id, const pg_uuid_t *actor)
+begin_change(const char *function, Call *call, AccountUser *user, const pg_uuid_t *user_id,
+			 const pg_uuid_t *actor)
 {
 	Account account;
 	Holdings holdings;
 	Snapshot snapshot;
 
+	spend_prevent(function);
 	call_enter(call);
 	call->frame->actor = actor;
 	user_require(user, user_id);
@@ -236,7 +240,8 @@ billing_remove_user(PG_FUNCTION_ARGS)
 	Call call;
 	AccountUser user;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "user_id");
-	TimestampTz now = begin_change(&call, &user, id, argument_uuid_or_null(fcinfo, 1));
+	TimestampTz now =
+		begin_change("billing.remove_user()", &call, &user, id, argument_uuid_or_null(fcinfo, 1));
 
 	if (query_execute(&remove_user, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id),
 													  arg_time(now)}) == 0)
@@ -262,7 +267,8 @@ billing_set_user_role(PG_FUNCTION_ARGS)
 	char *role = argument_code(fcinfo, 1, "role");
 	Snapshot snapshot;
 
-	(void) begin_change(&call, &user, id, argument_uuid_or_null(fcinfo, 2));
+	(void) begin_change("billing.set_user_role()", &call, &user, id,
+						argument_uuid_or_null(fcinfo, 2));
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	require_role(role, snapshot);
 	UnregisterSnapshot(snapshot);
@@ -288,7 +294,8 @@ billing_disable_user(PG_FUNCTION_ARGS)
 	Call call;
 	AccountUser user;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "user_id");
-	TimestampTz now = begin_change(&call, &user, id, argument_uuid_or_null(fcinfo, 1));
+	TimestampTz now =
+		begin_change("billing.disable_user()", &call, &user, id, argument_uuid_or_null(fcinfo, 1));
 
 	query_execute(&disable_user,
 				  (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id), arg_time(now)});
@@ -311,7 +318,8 @@ billing_enable_user(PG_FUNCTION_ARGS)
 	AccountUser user;
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "user_id");
 
-	(void) begin_change(&call, &user, id, argument_uuid_or_null(fcinfo, 1));
+	(void) begin_change("billing.enable_user()", &call, &user, id,
+						argument_uuid_or_null(fcinfo, 1));
 	query_execute(&enable_user, (NullableDatum[]){arg_uuid(&user.account_id), arg_uuid(id)});
 	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);

@@ -41,13 +41,17 @@ SELECT pg_temp.login('ada@example.com', 'horse staple battery');
 
 -- In an account under attack one wrong password locks out who got it wrong, and nobody else
 SET billing.login_account_attempts = 4;
-SELECT pg_temp.login('bob@example.com', 'wrong ' || i) FROM generate_series(1, 3) i;
-SELECT pg_temp.login('ada@example.com', 'wrong 1');
-SELECT pg_temp.login('ada@example.com', 'horse staple battery');
-SELECT billing.add_user_within_limit(:'a', 'cyd@example.com', 'staple battery horse') IS NULL AS failed;
-SELECT pg_temp.login('cyd@example.com', 'staple battery horse');
+SELECT billing.create_account('B') AS b \gset
+SELECT billing.add_user_within_limit(:'b', 'cyd@example.com', 'correct horse battery', 'admin') AS cyd \gset
+SELECT billing.add_user_within_limit(:'b', 'dan@example.com', 'correct horse battery') AS dan \gset
+SELECT billing.add_user_within_limit(:'b', 'eve@example.com', 'correct horse battery') AS eve \gset
+SELECT pg_temp.login('cyd@example.com', 'wrong ' || i) FROM generate_series(1, 3) i;
+SELECT pg_temp.login('dan@example.com', 'wrong 1');
+SELECT pg_temp.login('dan@example.com', 'correct horse battery');
+SELECT pg_temp.login('eve@example.com', 'correct horse battery');
+SELECT pg_temp.login('bob@example.com', 'staple battery horse');
 SELECT pg_sleep(2.1);
-SELECT pg_temp.login('ada@example.com', 'horse staple battery');
+SELECT pg_temp.login('dan@example.com', 'correct horse battery');
 
 -- Settings have bounds
 SET billing.login_attempts = 0;
