@@ -359,13 +359,20 @@ succession_shift(const Account *account, const pg_uuid_t *subscription_id, int32
 	write_event(account, subscription_id, start, end, now);
 }
 
-/* What is scheduled to follow begins where the subscription ends now. */
+/*
+ * What is scheduled to follow begins where the subscription ends now; nothing is
+ * followed by one of which nothing is left.
+ */
 static void
-pull_successor(const Account *account, const pg_uuid_t *subscription_id, TimestampTz now)
+mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz now)
 {
 	Subscription subscription;
 
-	if (subscription_read(&subscription, subscription_id) && subscription.has_successor)
+	if (!subscription_read(&subscription, subscription_id))
+		return;
+	if (subscription.voided)
+		succession_unlink(&account->id, subscription_id);
+	if (subscription.has_successor)
 		succession_shift(account, &subscription.successor_id, 1,
 						 subscription.voided ? now : Max(subscription.expires_at, now), now);
 }
@@ -401,5 +408,5 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 		query_execute(&shorten_subscription,
 					  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
 										arg_time(boundary), arg_time(now)});
-	pull_successor(account, subscription_id, now);
+	mend_line(account, subscription_id, now);
 }
