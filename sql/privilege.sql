@@ -70,6 +70,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'disable_user', true, true, false),
     ('function', 'enable_user', true, true, false),
     ('function', 'set_user_password', true, true, false),
+    ('function', 'erase_user', false, true, false),
     ('function', 'authenticate_user', true, true, false),
     -- orders; whoever records a payment decides what is paid
     ('function', 'quote_plan', true, true, false),
@@ -118,6 +119,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_engine', false, false, false),
     ('function', 'guard_order', false, false, false),
     ('function', 'guard_user', false, false, false),
+    ('function', 'guard_event', false, false, false),
     ('function', 'prepare_user', false, false, false),
     ('function', 'note_due', false, false, false),
     -- money
@@ -196,6 +198,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('relation', 'hold', false, true, false),
     ('relation', 'hold_end', false, true, false),
     ('relation', 'event', false, true, false),
+    ('relation', 'event_consumer', false, true, false),
     ('relation', 'plan_order', false, true, false),
     ('relation', 'order_credit', false, true, false),
     ('relation', 'payment', false, true, false),
@@ -226,6 +229,7 @@ REVOKE ALL ON TYPE
     billing.account, billing.app, billing.plan, billing.plan_version, billing.role,
     billing.subscription, billing.subscription_period, billing.token_grant, billing.ledger,
     billing.checkpoint, billing.hold, billing.hold_end, billing.event, billing.account_user, billing.login_failure,
+    billing.event_consumer, billing.login_client,
     billing.plan_order, billing.order_credit, billing.payment, billing.payment_refund,
     billing.account_credit, billing.worker_failure,
     billing.audit, billing.binding_key, billing.privilege, billing.usage_level,

@@ -8,6 +8,7 @@
 #include "utils/snapmgr.h"
 
 #include "argument.h"
+#include "audit.h"
 #include "call.h"
 #include "event.h"
 #include "login_client.h"
@@ -66,6 +67,7 @@ billing_erase_user(PG_FUNCTION_ARGS)
 	event_detail_begin(&detail);
 	event_detail_uuid(&detail, "user_id", id);
 	event_write(&user.account_id, "user_erased", now, &detail);
+	audit_write(fcinfo, &call, &user.account_id);
 	call_leave(&call);
 	PG_RETURN_VOID();
 }

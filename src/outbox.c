@@ -30,6 +30,7 @@
 #include "utils/xid8.h"
 
 #include "argument.h"
+#include "binding.h"
 #include "call.h"
 #include "errors.h"
 #include "identifier.h"
@@ -287,6 +288,7 @@ billing_next_events(PG_FUNCTION_ARGS)
 	int64 *origins;
 
 	spend_prevent("billing.next_events()");
+	binding_refuse();
 	InitMaterializedSRF(fcinfo, 0);
 	call_enter(&call);
 	origins = load_origins(&norigins);
@@ -348,6 +350,7 @@ billing_ack_events(PG_FUNCTION_ARGS)
 	const pg_uuid_t *event = argument_uuid(fcinfo, 1, "through");
 
 	spend_prevent("billing.ack_events()");
+	binding_refuse();
 	call_enter(&call);
 	acknowledge_through(consumer, event);
 	call_leave(&call);

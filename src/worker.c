@@ -90,6 +90,7 @@ set(const char *name, const char *value)
 static void
 prepare_session(void)
 {
+	set("billing.require_binding", "off");
 	set("default_transaction_isolation", "read committed");
 	set("default_transaction_read_only", "off");
 	set("session_replication_role", "origin");
