@@ -80,6 +80,15 @@ of_ourselves(Probe *probe)
 	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
 }
 
+/* With a dirty snapshot: whether another transaction in progress deleted its own row again. */
+static bool
+is_withdrawn(Probe *probe)
+{
+	TransactionId another;
+
+	return of_another(probe, &another) && probe_is_withdrawn(probe);
+}
+
 /* An upper bound, so the largest bigint stands for whatever is beyond it. */
 static void
 add_undecided(int64 *sum, int64 tokens)
@@ -164,7 +173,7 @@ apply_entry(Balances *balances, Probe *probe)
 
 	balances->last_entry_no = Max(balances->last_entry_no, probe_int64(probe, LEDGER_ENTRY_NO));
 	balances->tail_entries++;
-	if (grant == NULL)
+	if (grant == NULL || is_withdrawn(probe))
 		return;
 	in_progress = of_another(probe, &grant->in_progress);
 	if (in_progress || of_ourselves(probe))

@@ -72,7 +72,7 @@ extern void engine_note_addition(const pg_uuid_t *account);
 extern void engine_note_hold(const pg_uuid_t *account, TimestampTz expires_at);
 
 /* engine_build.c */
-extern void engine_wait_for_another(const EngineRequest *request);
+extern void engine_wait_for_another(const EngineRequest *request, TimestampTz now);
 extern int64 engine_watermark(const pg_uuid_t *account);
 
 #endif /* BILLING_ENGINE_H */

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "engine_internal.h"
 #include "probe.h"
+#include "tables.h"
 
 /* What this backend has closed; an error or the session's end must open it again. */
 static bool closed = false;
@@ -68,9 +69,12 @@ typedef struct Closing
 static EngineSet *
 close_entry(const EngineKey *key, bool claim, Closing *closing, bool *full)
 {
-	EngineSet *set = engine_lock_set(key);
-	EngineEntry *entry = claim ? engine_find_or_claim(set, key) : engine_find(set, key);
+	EngineSet *set;
+	EngineEntry *entry;
 
+	engine_watch_transaction();
+	set = engine_lock_set(key);
+	entry = claim ? engine_find_or_claim(set, key) : engine_find(set, key);
 	*full = entry == NULL;
 	if (entry == NULL || entry->state == ENTRY_CLOSED)
 	{
@@ -91,7 +95,7 @@ close_entry(const EngineKey *key, bool claim, Closing *closing, bool *full)
 	return set;
 }
 
-/* Grants in the order in which they are drawn on; those with nothing left and nothing open come last. */
+/* Not dry: there is something left of the grant, or something open. */
 static bool
 is_live(const GrantBalance *grant)
 {
@@ -109,6 +113,17 @@ fill_slot(EngineEntry *entry, const GrantBalance *grant)
 	slot->undecided = grant->undecided;
 	slot->effective_at = grant->effective_at;
 	slot->expires_at = grant->expires_at;
+}
+
+/* How many grants of one kind can be used now. */
+static int
+count_usable(const Balances *balances, TimestampTz now, bool live)
+{
+	int count = 0;
+
+	for (int i = 0; i < balances->count; i++)
+		count += balance_usable(&balances->grants[i], now) && is_live(&balances->grants[i]) == live;
+	return count;
 }
 
 static void
@@ -132,35 +147,38 @@ add_beyond(EngineEntry *entry, const GrantBalance *grant)
 	entry->beyond[entry->beyonds++].available = Max(balance_available(grant), 0);
 }
 
+/*
+ * In the order in which they are drawn on, the dry ones in their places too: a
+ * return may fill them again. Of those there are as many as live ones leave room.
+ */
 static void
 fill_slots(EngineEntry *entry, const Balances *balances, TimestampTz now)
 {
+	int live = count_usable(balances, now, true);
+	int room[2] = {ENGINE_SLOTS - Min(live, ENGINE_SLOTS), Min(live, ENGINE_SLOTS)};
+
 	entry->slots = 0;
 	entry->beyonds = 0;
 	entry->crowded = false;
 	entry->boundary = DT_NOEND;
-	for (int live = 1; live >= 0; live--)
-		for (int i = 0; i < balances->count; i++)
-		{
-			const GrantBalance *grant = &balances->grants[i];
+	for (int i = 0; i < balances->count; i++)
+	{
+		const GrantBalance *grant = &balances->grants[i];
 
-			if (grant->voided || is_live(grant) != (live == 1))
-				continue;
-			if (grant->effective_at > now)
-				entry->boundary = Min(entry->boundary, grant->effective_at);
-			else
-			{
-				entry->boundary = Min(entry->boundary, grant->expires_at);
-				if (entry->slots < ENGINE_SLOTS)
-					fill_slot(entry, grant);
-				else if (live == 1)
-					add_beyond(entry, grant);
-			}
-		}
+		if (!grant->voided && grant->effective_at > now)
+			entry->boundary = Min(entry->boundary, grant->effective_at);
+		if (!balance_usable(grant, now))
+			continue;
+		entry->boundary = Min(entry->boundary, grant->expires_at);
+		if (room[is_live(grant)]-- > 0)
+			fill_slot(entry, grant);
+		else if (is_live(grant))
+			add_beyond(entry, grant);
+	}
 }
 
 static TimestampTz
-next_hold_due(const pg_uuid_t *account, Snapshot snapshot)
+next_open_hold(const pg_uuid_t *account, Snapshot snapshot)
 {
 	Probe probe;
 	ScanKeyData key;
@@ -171,6 +189,25 @@ next_hold_due(const pg_uuid_t *account, Snapshot snapshot)
 	if (probe_next(&probe))
 		due = probe_time(&probe, HOLD_EXPIRES_AT);
 	probe_end(&probe);
+	return due;
+}
+
+/*
+ * A hold that this transaction has ended is still open to the others, who may see
+ * it rolled back; one that it has made will be theirs to see. To be read after
+ * the ledger: a hold whose rows count as taken for good must not be missed.
+ */
+static TimestampTz
+next_hold_due(const pg_uuid_t *account)
+{
+	Snapshot latest = RegisterSnapshot(GetLatestSnapshot());
+	Snapshot without_own = RegisterSnapshot(GetLatestSnapshot());
+	TimestampTz due;
+
+	without_own->curcid = FirstCommandId;
+	due = Min(next_open_hold(account, latest), next_open_hold(account, without_own));
+	UnregisterSnapshot(without_own);
+	UnregisterSnapshot(latest);
 	return due;
 }
 
@@ -193,8 +230,8 @@ read_ledger(Reading *reading, const pg_uuid_t *account)
 	if (reading->found)
 	{
 		reading->now = account_verb_time(&reading->account);
-		reading->hold_due = next_hold_due(account, snapshot);
 		balance_load_undecided(&reading->balances, account, reading->now);
+		reading->hold_due = next_hold_due(account);
 	}
 	UnregisterSnapshot(snapshot);
 }
@@ -215,6 +252,21 @@ install(EngineEntry *entry, const Reading *reading, Oid storage)
 }
 
 /*
+ * What a build reads it locks before it closes the entry: who waits for the
+ * entry waits unseen by the deadlock detector, so the builder must not wait for
+ * a table that one of them has locked.
+ */
+static void
+lock_tables(void)
+{
+	static const TableId tables[] = {TABLE_ACCOUNT, TABLE_GRANT, TABLE_LEDGER, TABLE_CHECKPOINT,
+									 TABLE_HOLD};
+
+	for (int i = 0; i < (int) lengthof(tables); i++)
+		LockRelationOid(tables_oid(tables[i]), AccessShareLock);
+}
+
+/*
  * Builds the account's entry, or waits for whoever does; the caller holds the
  * account's lock in RowExclusiveLock and looks again. False: there is no room,
  * or no such account; the ledger has to decide.
@@ -226,9 +278,12 @@ engine_build(const pg_uuid_t *account, Oid storage)
 	Reading reading;
 	Closing closing;
 	bool full;
-	EngineSet *set = close_entry(&key, true, &closing, &full);
+	EngineSet *set;
 	EngineEntry *entry;
 
+	Assert(engine_may_serve(account));
+	lock_tables();
+	set = close_entry(&key, true, &closing, &full);
 	if (set == NULL)
 		return !full;
 	read_ledger(&reading, account);
@@ -247,14 +302,18 @@ engine_build(const pg_uuid_t *account, Oid storage)
 }
 
 static TransactionId
-another_in_progress(const Balances *balances, const char *app)
+another_in_progress(const Balances *balances, const char *app, TimestampTz now)
 {
 	TokenScope scope = {.app = app};
 
 	for (int i = 0; i < balances->count; i++)
-		if (TransactionIdIsValid(balances->grants[i].in_progress) &&
-			balance_in_scope(&balances->grants[i], scope))
-			return balances->grants[i].in_progress;
+	{
+		const GrantBalance *grant = &balances->grants[i];
+
+		if (TransactionIdIsValid(grant->in_progress) && balance_usable(grant, now) &&
+			balance_in_scope(grant, scope))
+			return grant->in_progress;
+	}
 	return balances->granting;
 }
 
@@ -264,13 +323,13 @@ another_in_progress(const Balances *balances, const char *app)
  * entry built anew.
  */
 void
-engine_wait_for_another(const EngineRequest *request)
+engine_wait_for_another(const EngineRequest *request, TimestampTz now)
 {
 	Balances balances;
 	TransactionId another;
 
-	balance_load_undecided(&balances, request->account, DT_NOBEGIN);
-	another = another_in_progress(&balances, request->app);
+	balance_load_undecided(&balances, request->account, now);
+	another = another_in_progress(&balances, request->app, now);
 	if (TransactionIdIsValid(another))
 	{
 		engine_count(COUNTER_WAITS);
@@ -305,7 +364,8 @@ read_watermark(const EngineKey *key, int64 *watermark)
 /*
  * The highest number such that every entry up to it has landed; 0: nobody can
  * tell. Stops takers only for as long as rows are landing. The caller holds the
- * account's lock in a mode that keeps changes out.
+ * account's lock in a mode that keeps changes out. Who added tokens must not
+ * build: to itself they are there, and everybody would be given them.
  */
 int64
 engine_watermark(const pg_uuid_t *account)
@@ -319,6 +379,8 @@ engine_watermark(const pg_uuid_t *account)
 	key = engine_key(account);
 	if (read_watermark(&key, &watermark))
 		return watermark;
+	if (!engine_may_serve(account))
+		return 0;
 	ledger = table_open(key.ledger, RowExclusiveLock);
 	if (engine_build(account, compat_relation_storage(ledger)))
 		(void) read_watermark(&key, &watermark);

@@ -117,6 +117,7 @@ typedef struct OwnTake
 	int next; /* in its account's chain */
 } OwnTake;
 
+extern void engine_watch_transaction(void);
 extern void engine_rehome(const EngineEntry *entry);
 extern int64 engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot);
 

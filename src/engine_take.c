@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/int.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/memutils.h"
@@ -30,28 +31,44 @@ static int chain_head[CHAINS];
 /* Takes since the last landing: their rows are being written. */
 static int unlanded = 0;
 
-/* Accounts to which this transaction added grants: only the ledger knows them. */
-static EngineKey *additions = NULL;
+/* Accounts to which this transaction added tokens: only the ledger knows them. */
+typedef struct Addition
+{
+	EngineKey key;
+	bool uncounted; /* not noted in the entry: the commit has it built anew */
+} Addition;
+
+static Addition *additions = NULL;
 static int addition_count = 0;
 static int addition_capacity = 0;
 
 static bool callbacks_registered = false;
 
-static void remember_addition(const pg_uuid_t *account);
+static void remember_addition(const pg_uuid_t *account, bool uncounted);
+static void retire(const EngineKey *key);
 static void transaction_ended(XactEvent event, void *arg);
 static void subtransaction_ended(SubXactEvent event, SubTransactionId subid,
 								 SubTransactionId parent, void *arg);
+
+/*
+ * Before the backend takes, closes or adds anything for the first time: from
+ * then on an error or the session's end is seen.
+ */
+void
+engine_watch_transaction(void)
+{
+	if (callbacks_registered)
+		return;
+	RegisterXactCallback(transaction_ended, NULL);
+	RegisterSubXactCallback(subtransaction_ended, NULL);
+	callbacks_registered = true;
+}
 
 /* Memory outlives the transaction, so that its end need not free anything. */
 static void
 reserve(int count)
 {
-	if (!callbacks_registered)
-	{
-		RegisterXactCallback(transaction_ended, NULL);
-		RegisterSubXactCallback(subtransaction_ended, NULL);
-		callbacks_registered = true;
-	}
+	engine_watch_transaction();
 	if (own_count + count > own_capacity)
 	{
 		int capacity = Max(64, own_capacity * 2);
@@ -168,7 +185,7 @@ take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, En
 		if (taken <= 0 || !in_scope(slot, request, app))
 			continue;
 		slot->available -= taken;
-		slot->undecided += taken;
+		slot->undecided = engine_add(slot->undecided, taken);
 		wanted -= taken;
 		take->emptied |= slot->available == 0;
 		take->part[take->parts].grant = slot->grant;
@@ -223,9 +240,9 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 			continue;
 		take->any_in_time = true;
 		available = engine_add(available, slot->available);
-		undecided = engine_add(undecided, slot->undecided);
-		if (slot->undecided > 0)
-			undecided -= engine_own_undecided(entry, slot);
+		undecided = engine_add(undecided,
+							   slot->undecided -
+								   (slot->undecided > 0 ? engine_own_undecided(entry, slot) : 0));
 	}
 	take->remaining = engine_add(available, beyond_slots(entry, request, app));
 	if (available >= request->tokens && !take->may_take)
@@ -406,7 +423,20 @@ engine_land(void)
 	merge_newest();
 }
 
-/* What the end of a transaction does with one of its takes in the entry it was noted in. */
+/* Has the entry built anew; a build that is under way counts for nothing. */
+static void
+retire_entry(EngineEntry *entry)
+{
+	entry->retired++;
+	if (entry->state == ENTRY_VALID)
+		entry->state = ENTRY_INVALID;
+}
+
+/*
+ * What the end of a transaction does with one of its takes in the entry it was
+ * noted in. A newer build counted the rows as taken, or as not yet returned, and
+ * so may one that is under way: where they free tokens, that is not to stay.
+ */
 static void
 settle(const OwnTake *take, bool committed)
 {
@@ -414,6 +444,7 @@ settle(const OwnTake *take, bool committed)
 	EngineEntry *entry;
 	EngineSlot *slot = NULL;
 	int64 undecided = Abs(take->tokens);
+	bool frees = (take->tokens > 0) != committed;
 
 	if (undecided == 0)
 		return;
@@ -424,17 +455,11 @@ settle(const OwnTake *take, bool committed)
 	if (slot != NULL)
 	{
 		slot->undecided -= undecided;
-		/* taken and given up, or returned for good: there to be taken */
-		if ((take->tokens > 0) != committed)
+		if (frees)
 			slot->available += undecided;
 	}
-	else if (entry != NULL && !committed)
-	{
-		/* a newer build counted these rows as taken */
-		entry->retired++;
-		if (entry->state == ENTRY_VALID)
-			entry->state = ENTRY_INVALID;
-	}
+	if (entry != NULL && frees && (slot == NULL || entry->state == ENTRY_CLOSED))
+		retire_entry(entry);
 	engine_unlock_set(set);
 }
 
@@ -468,8 +493,8 @@ engine_undo(void)
 
 /*
  * Tokens returned to a grant by rows that have landed: undecided until the end
- * of the transaction. Where no slot can note them, the entry is built anew, and
- * the build finds the rows.
+ * of the transaction. Where no slot can note them, the entry is built anew, now
+ * and when they are there for good, and the builds find the rows.
  */
 void
 engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
@@ -477,7 +502,7 @@ engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
 	EngineKey key;
 	EngineSet *set;
 	EngineEntry *entry;
-	EngineSlot *slot;
+	EngineSlot *slot = NULL;
 
 	if (!engine_enabled() || tokens <= 0)
 		return;
@@ -485,23 +510,17 @@ engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
 	reserve(1);
 	set = engine_lock_set(&key);
 	entry = engine_find(set, &key);
-	if (entry != NULL)
+	if (entry != NULL && entry->state == ENTRY_VALID)
+		slot = find_slot(entry, grant);
+	if (slot != NULL)
 	{
-		slot = entry->state == ENTRY_VALID ? find_slot(entry, grant) : NULL;
-		if (slot != NULL)
-		{
-			slot->undecided += tokens;
-			note(entry, slot, -tokens, true);
-		}
-		else
-		{
-			entry->retired++;
-			if (entry->state == ENTRY_VALID)
-				entry->state = ENTRY_INVALID;
-		}
+		slot->undecided = engine_add(slot->undecided, tokens);
+		note(entry, slot, -tokens, true);
 	}
+	else if (entry != NULL)
+		retire_entry(entry);
 	engine_unlock_set(set);
-	remember_addition(account);
+	remember_addition(account, slot == NULL);
 }
 
 /* The entry must not be used any more, if there is one; its number goes on. */
@@ -512,11 +531,7 @@ retire(const EngineKey *key)
 	EngineEntry *entry = engine_find(set, key);
 
 	if (entry != NULL)
-	{
-		entry->retired++;
-		if (entry->state == ENTRY_VALID)
-			entry->state = ENTRY_INVALID;
-	}
+		retire_entry(entry);
 	engine_unlock_set(set);
 	engine_count(COUNTER_RETIREMENTS);
 }
@@ -532,16 +547,25 @@ engine_retire(const pg_uuid_t *account)
 	retire(&key);
 }
 
-/* Whether the account's tokens may be taken from its entry by this transaction. */
+/* NULL: this transaction added no tokens to the account. */
+static Addition *
+find_addition(const pg_uuid_t *account)
+{
+	for (int i = 0; i < addition_count; i++)
+		if (memcmp(additions[i].key.account.data, account->data, UUID_LEN) == 0)
+			return &additions[i];
+	return NULL;
+}
+
+/*
+ * Whether the account's tokens may be taken from its entry, and the entry be
+ * built, by this transaction.
+ */
 bool
 engine_may_serve(const pg_uuid_t *account)
 {
-	if (!engine_enabled() || lock_held_exclusively(account, LOCK_TOKENS))
-		return false;
-	for (int i = 0; i < addition_count; i++)
-		if (memcmp(additions[i].account.data, account->data, UUID_LEN) == 0)
-			return false;
-	return true;
+	return engine_enabled() && !lock_held_exclusively(account, LOCK_TOKENS) &&
+		   find_addition(account) == NULL;
 }
 
 /*
@@ -549,27 +573,36 @@ engine_may_serve(const pg_uuid_t *account)
  * now on the ledger serves it.
  */
 static void
-remember_addition(const pg_uuid_t *account)
+remember_addition(const pg_uuid_t *account, bool uncounted)
 {
-	if (!engine_may_serve(account))
-		return;
-	reserve(0);
-	if (addition_count == addition_capacity)
-	{
-		int capacity = Max(16, addition_capacity * 2);
+	Addition *addition = find_addition(account);
 
-		additions = additions == NULL
-						? MemoryContextAlloc(TopMemoryContext, sizeof(EngineKey) * capacity)
-						: repalloc(additions, sizeof(EngineKey) * capacity);
-		addition_capacity = capacity;
+	if (addition == NULL && lock_held_exclusively(account, LOCK_TOKENS))
+		return;
+	if (addition == NULL)
+	{
+		reserve(0);
+		if (addition_count == addition_capacity)
+		{
+			int capacity = Max(16, addition_capacity * 2);
+
+			additions = additions == NULL
+							? MemoryContextAlloc(TopMemoryContext, sizeof(Addition) * capacity)
+							: repalloc(additions, sizeof(Addition) * capacity);
+			addition_capacity = capacity;
+		}
+		addition = &additions[addition_count++];
+		addition->key = engine_key(account);
+		addition->uncounted = false;
 	}
-	additions[addition_count++] = engine_key(account);
+	addition->uncounted |= uncounted;
 }
 
 /*
  * A grant's row has landed. The entry is built anew, and the build counts the
  * tokens as undecided; so a denial stays certain when the transaction commits,
- * before and after others can see it.
+ * before and after others can see it. The commit has it built once more, or the
+ * grant would stay unused, whatever its priority, until the others are empty.
  */
 void
 engine_note_addition(const pg_uuid_t *account)
@@ -577,7 +610,7 @@ engine_note_addition(const pg_uuid_t *account)
 	if (!engine_enabled())
 		return;
 	engine_retire(account);
-	remember_addition(account);
+	remember_addition(account, true);
 }
 
 /* A hold that will lapse: whoever runs short after that looks for it. */
@@ -612,6 +645,9 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 		undo_unlanded();
 		for (int i = own_count - 1; i >= 0; i--)
 			settle(&own[i], committed);
+		for (int i = 0; committed && i < addition_count; i++)
+			if (additions[i].uncounted)
+				retire(&additions[i].key);
 	}
 	forget_all();
 }

@@ -143,7 +143,9 @@ read_answer(LedgerAnswer *answer, Probe *probe)
 
 /*
  * One look for the key, at whatever state its row is in. Returns the transaction
- * to wait for, if the row is of one still in progress.
+ * to wait for, if the row is of one still in progress. When several came at once,
+ * all but one gave way: those must not wait for each other while the one is there
+ * to be waited for. Where it is not, their rows still bar the key from others.
  */
 static TransactionId
 look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum key)
@@ -152,6 +154,7 @@ look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum 
 	Probe probe;
 	ScanKeyData keys[2];
 	TransactionId wait_for = InvalidTransactionId;
+	TransactionId withdrawn = InvalidTransactionId;
 
 	InitDirtySnapshot(dirty);
 	probe_key_uuid(&keys[0], 1, account);
@@ -160,10 +163,12 @@ look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum 
 	*found = false;
 	while (!*found && !TransactionIdIsValid(wait_for) && probe_next(&probe))
 	{
-		if (TransactionIdIsValid(dirty.xmin))
+		if (TransactionIdIsValid(dirty.xmin) && probe_is_withdrawn(&probe))
+			withdrawn = dirty.xmin;
+		else if (TransactionIdIsValid(dirty.xmin))
 			wait_for = dirty.xmin;
 		else if (TransactionIdIsValid(dirty.xmax))
-			wait_for = dirty.xmax; /* two came at once, and this one is giving way */
+			wait_for = dirty.xmax; /* being deleted, by whoever disabled the trigger */
 		else
 		{
 			check_visible(&probe);
@@ -172,7 +177,7 @@ look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum 
 		}
 	}
 	probe_end(&probe);
-	return wait_for;
+	return *found || TransactionIdIsValid(wait_for) ? wait_for : withdrawn;
 }
 
 /*

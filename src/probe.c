@@ -5,8 +5,10 @@
 #include "postgres.h"
 
 #include "access/genam.h"
+#include "access/sysattr.h"
 #include "access/table.h"
 #include "access/tableam.h"
+#include "access/transam.h"
 #include "catalog/pg_collation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -33,6 +35,21 @@ probe_next(Probe *probe)
 		return false;
 	slot_getallattrs(probe->slot);
 	return true;
+}
+
+/*
+ * With a dirty snapshot, which shows what others have inserted and not yet
+ * committed: whether the row was deleted again by whoever inserted it. Such a
+ * row is nothing, however that transaction ends (writer_delete_last).
+ */
+bool
+probe_is_withdrawn(Probe *probe)
+{
+	bool isnull;
+	Datum xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
+	Datum xmax = slot_getsysattr(probe->slot, MaxTransactionIdAttributeNumber, &isnull);
+
+	return TransactionIdEquals(DatumGetTransactionId(xmin), DatumGetTransactionId(xmax));
 }
 
 void

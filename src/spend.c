@@ -50,6 +50,7 @@ spend_begin(Spender *spender, bool locked)
 	spender->locked = locked;
 	spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
 	spender->open = false;
+	spender->gave_way = false;
 }
 
 static Writer *
@@ -330,6 +331,7 @@ serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *an
 			case ENGINE_TAKEN:
 				if (complete_take(spender, request, answer, &taken))
 					return true;
+				spender->gave_way = true;
 				break;
 			case ENGINE_SHORT:
 				deny_short(request, answer, &taken);
@@ -338,7 +340,7 @@ serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *an
 				deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
 				return true;
 			case ENGINE_UNCERTAIN:
-				engine_wait_for_another(&wanted);
+				engine_wait_for_another(&wanted, taken.now);
 				break;
 			default:
 				return false;
@@ -443,7 +445,11 @@ serve_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	UnregisterSnapshot(snapshot);
 }
 
-/* A shared lock taken for nothing is given back, so that two who go on to the exclusive one cannot deadlock. */
+/*
+ * A shared lock taken for nothing is given back, so that two who go on to the
+ * exclusive one cannot deadlock. Not so after a row was written and deleted
+ * again: to others its number is in use until this transaction ends.
+ */
 static bool
 serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 {
@@ -454,7 +460,7 @@ serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 	if (!writer_has_foreign_triggers(spender->ledger) &&
 		serve_from_engine(spender, request, answer))
 		return true;
-	if (fresh)
+	if (fresh && !spender->gave_way)
 		lock_account_release(request->account, LOCK_TOKENS, RowExclusiveLock);
 	return false;
 }

@@ -37,7 +37,8 @@ typedef struct Spender
 {
 	bool locked; /* the caller holds locks that keep changes out */
 	Relation ledger;
-	bool open; /* the writer is */
+	bool open;     /* the writer is */
+	bool gave_way; /* a row was deleted again, its key being in use */
 	Writer writer;
 } Spender;
 
