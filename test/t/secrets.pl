@@ -132,11 +132,16 @@ for my $statement (
         "SET log_statement = none; SET log_min_duration_statement = -1; SET pg_stat_statements.track = none; SET log_min_error_statement = error; $statement");
     like($err, qr/ERROR/, 'an error with a literal');
 }
-my ($status, undef, $err) = $node->psql('postgres', <<"SQL");
+# A timeout of the server's, which is sure to come while our function waits for the seat lock.
+$holder = $node->background_psql('postgres');
+$holder->query_safe($hold);
+my (undef, undef, $err) = $node->psql('postgres', <<"SQL");
 SET log_statement = none; SET log_min_duration_statement = -1; SET pg_stat_statements.track = none; SET log_min_error_statement = error;
-SET statement_timeout = '1ms'; SELECT billing.set_user_password((SELECT user_id FROM billing.account_user WHERE email = 'ada\@example.com'), '$bait')
+SET lock_timeout = '200ms'; SELECT billing.add_user_within_limit('$a', 'literal\@example.com', '$bait')
 SQL
-like($err, qr/statement timeout/, 'and an error of the server within ours');
+like($err, qr/lock timeout/, 'and an error of the server within ours');
+$holder->query_safe('ROLLBACK');
+$holder->quit;
 
 my $control = join '', map { chr(97 + int rand 26) } 1 .. 12;
 $node->psql('postgres', "SET log_statement = none; SET log_min_duration_statement = -1; SET log_min_error_statement = error; SELECT '$control'::numeric");
