@@ -28,7 +28,7 @@ my %yes = (
     'seats' => [ 'seat_room.c', 'limit != SEATS_UNLIMITED && users > limit', 'false' ],
     'who has a seat' => [ 'roster.c', 'bool has_seat = ', 'bool has_seat = true || ' ],
     'who may add users' => [ 'actor.c', 'if (!access.allowed)', 'if (false)' ],
-    'logins' => [ 'login.c', 'if (!lockout_admit(&login->account_id, &login->user_id, matches))', 'if (false)' ],
+    'logins' => [ 'login.c', 'if (!lockout_admit(&login->account_id, &login->subject, matches))', 'if (false)' ],
     'payments' => [ 'payment.c', 'amount_compare(notice->amount, &order->due) != 0', 'false' ],
     'the ledger' => [ 'guard.c', "raise_immutable(guard_trigger_data(fcinfo, \"guard_immutable\"));", '' ],
 );
