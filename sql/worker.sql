@@ -7,6 +7,12 @@ COMMENT ON FUNCTION billing.note_due() IS 'Trigger: tells the background worker'
 CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.subscription
     FOR EACH ROW WHEN (NEW.ended_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('expires_at');
 ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due;
+CREATE TRIGGER due_start BEFORE INSERT OR UPDATE ON billing.subscription
+    FOR EACH ROW WHEN (NEW.started_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('effective_at');
+ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due_start;
+CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.plan_order
+    FOR EACH ROW WHEN (NEW.closed_at IS NULL) EXECUTE FUNCTION billing.note_due('expires_at');
+ALTER TABLE billing.plan_order ENABLE ALWAYS TRIGGER due;
 CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.hold
     FOR EACH ROW WHEN (NOT NEW.ended) EXECUTE FUNCTION billing.note_due('expires_at');
 ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER due;

@@ -34,13 +34,21 @@
 	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT $2)"
 
 #define OPEN_SUBSCRIPTION "s.ended_at IS NULL AND NOT s.void"
+#define NOT_STARTED       "b.started_at IS NULL AND NOT b.void"
+#define OPEN_ORDER        "o.status = 'open' AND o.closed_at IS NULL"
 #define OPEN_HOLD         "NOT h.ended"
 
+/* Whatever has a time to come. */
+#define OF_EACH(OF)                                                                                \
+	OF("subscription", "s", "expires_at", OPEN_SUBSCRIPTION)                                       \
+	" UNION ALL " OF("subscription", "b", "effective_at", NOT_STARTED) " UNION ALL " OF(           \
+		"plan_order", "o", "expires_at", OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",   \
+																	  OPEN_HOLD)
+
 static SqlQuery select_due = {
-	.sql = LIST_OF("subscription", "s", "expires_at", OPEN_SUBSCRIPTION) " UNION ALL " LIST_OF(
-		"hold", "h", "expires_at",
-		OPEN_HOLD) " UNION ALL (SELECT account_id, true, retry_at FROM billing.worker_failure "
-				   "WHERE retry_at <= $1 ORDER BY retry_at LIMIT $2) ORDER BY at",
+	.sql = OF_EACH(LIST_OF) " UNION ALL (SELECT account_id, true, retry_at FROM "
+							"billing.worker_failure WHERE retry_at <= $1 ORDER BY retry_at "
+							"LIMIT $2) ORDER BY at",
 	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, INT8OID}};
 
@@ -52,12 +60,9 @@ static SqlQuery select_due = {
 	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT 1)"
 
 static SqlQuery select_next = {
-	.sql = "SELECT min(at) FROM (" NEXT_OF(
-		"subscription", "s", "expires_at",
-		OPEN_SUBSCRIPTION) " UNION ALL " NEXT_OF("hold", "h", "expires_at",
-												 OPEN_HOLD) " UNION ALL SELECT min(retry_at) FROM "
-															"billing.worker_failure WHERE retry_at "
-															"> $1) next",
+	.sql = "SELECT min(at) FROM (" OF_EACH(NEXT_OF) " UNION ALL SELECT min(retry_at) FROM "
+													"billing.worker_failure WHERE retry_at > $1) "
+													"next",
 	.nargs = 1,
 	.argtypes = {TIMESTAMPTZOID}};
 

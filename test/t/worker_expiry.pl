@@ -46,6 +46,19 @@ ok($node->poll_query_until('postgres', q{SELECT kind = 'lapsed' FROM billing.hol
 is($node->safe_psql('postgres', q{SELECT billing.tokens_remaining('00000000-0000-4000-8000-000000000001')}),
     10, 'its tokens are back');
 
+# What is scheduled, and orders that nobody pays.
+$node->safe_psql('postgres', q{
+    SELECT billing.create_plan('priced', 'subscription', price => billing.amount(10, 'USD'), duration => '30 days');
+    SELECT billing.subscribe(billing.create_account('scheduled'), 'pro',
+        effective_at => clock_timestamp() + interval '200 ms', expires_at => now() + interval '1 day');
+    SET billing.order_lifetime = '300ms';
+    SELECT billing.order_plan(billing.create_account('orders'), 'priced');});
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM billing.event
+        JOIN billing.account USING (account_id) WHERE name = 'scheduled' AND kind = 'subscription_started'}),
+    'a scheduled subscription starts');
+ok($node->poll_query_until('postgres', q{SELECT closed_at IS NOT NULL FROM billing.plan_order}),
+    'an order lapses');
+
 # Prepared transactions: nobody tells of COMMIT PREPARED.
 $node->append_conf('postgresql.conf', 'billing.worker_naptime = 1s');
 $node->reload;
