@@ -233,7 +233,9 @@ my $hold = "(SELECT hold_id FROM billing.hold WHERE account_id = $buyer)";
 my $order = "(SELECT order_id FROM billing.plan_order WHERE account_id = $buyer AND status = 'open')";
 my $payment = "(SELECT payment_id FROM billing.payment WHERE account_id = $buyer)";
 
-sub new_password { return argument("'gravel spoon 27 meadow'", map({ $_ => '22023' } keys %{ $bad{text} }), @_) }
+sub new_password { return argument("'gravel spoon 27 meadow'", map({ $_ => '22023' } keys %{ $bad{text} }), malformed => 'ok', @_) }
+# One of a few words.
+sub word { my ($valid) = @_; return wrong($valid, '22023', long256 => '22001', huge => '22001') }
 sub wrong { my ($valid, $answer, %override) = @_; return argument($valid, map({ $_ => $answer } keys %{ $bad{text} }), null => '22004', %override) }
 # Who asks for a change of users: NULL is for administrators.
 sub acting_user { return argument($user, null => 'ok', map { $_ => 'PB006' } qw(nil unknown largest)) }
@@ -321,14 +323,14 @@ our %functions = (
     'erase_user(uuid)' => [ id_of($role_user, 'PB013') ],
     'authenticate_user(text,text,text)' => {
         args => [ any_text("'member\@bad.example'", '=invalid_credentials'), any_text($password, '=invalid_credentials'), key("'client'") ],
-        show => 'reason' },
+        show => 'reason', read_only => 'ok' },
     'roster(uuid)' => [ checked_id($account, '=') ],
     'packages(uuid)' => [ checked_id($account, '=') ],
     'seats_allowed(uuid)' => [ checked_id($account, '=0') ],
 
     # orders and money
-    'quote_plan(uuid,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), wrong("'immediate'", '22023') ],
-    'order_plan(uuid,text,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), wrong("'immediate'", '22023'), key("'new'") ],
+    'quote_plan(uuid,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'") ],
+    'order_plan(uuid,text,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'"), key("'new'") ],
     'record_payment(uuid,text,text,billing.amount,billing.amount)' => [
         id_of($order, 'PB016'), key("'provider'", null => '22004'), key("'new'", null => '22004'),
         argument("'10.00 USD'", null => '22004', zero => 'PB015', negative => 'PB015', least => 'PB015', most => 'ok', foreign => 'PB015'),
@@ -345,12 +347,12 @@ our %functions = (
 
     # who may do what
     'issue_binding(uuid,interval,name)' => [
-        account_id(), { %{ duration(map { $_ => '22023' } qw(longest extreme)) }, valid => "'1 hour'" }, database_role(null => 'ok') ],
-    'bind_account(text)' => { args => [ wrong("billing.issue_binding($account)", 'PB006') ] },
+        account_id(), { %{ duration(longest => '22008', extreme => '22008') }, valid => "'1 hour'" }, database_role(null => 'ok') ],
+    'bind_account(text)' => { args => [ wrong("billing.issue_binding($account)", 'PB006') ], read_only => 'ok' },
     'rotate_binding_key()' => [],
     'visible(uuid)' => [ { valid => $account, answers => { null => '=false', map { $_ => '=true' } qw(nil unknown largest) } } ],
-    'grant_usage_to(name,text)' => [ database_role(), wrong("'reporting'", '22023') ],
-    'revoke_usage_from(name,text)' => [ database_role(), wrong("'reporting'", '22023') ],
+    'grant_usage_to(name,text)' => [ database_role(), word("'reporting'") ],
+    'revoke_usage_from(name,text)' => [ database_role(), word("'reporting'") ],
 
     # the worker
     'worker_databases()' => [],
