@@ -101,6 +101,7 @@ SELECT billing.record_payment(billing.order_plan($buyer, 'pack', 'immediate', 'p
 SELECT billing.order_plan($buyer, 'plan', 'immediate', 'open');
 SELECT count(*) FROM billing.next_events('consumer');
 CREATE ROLE bad_input_reporter;
+CREATE TABLE public.bad_input_binding AS SELECT billing.issue_binding($account, '12 hours') AS token;
 SQL
 
 # Every function as [signature, description of its case], and what pg_proc says of it.
@@ -308,9 +309,9 @@ our %functions = (
         argument($buyer, null => '22004', map { $_ => 'PB001' } qw(nil unknown largest)), key("'consumed'", null => '22004', map { $_ => 'PB016' } qw(malformed unknown long64)),
         optional(tokens(2, most => '22023')) ],
     'void_grant(uuid)' => [ id_of("(SELECT grant_id FROM billing.token_grant WHERE account_id = $account LIMIT 1)", 'PB016') ],
-    'verify_ledger(uuid)' => [ checked_id($account, '=') ],
+    'verify_ledger(uuid)' => { args => [ checked_id($account, '=') ], read_only => 'ok' },
     'write_checkpoint(uuid)' => [ account_id() ],
-    'engine_counters()' => [],
+    'engine_counters()' => { args => [], read_only => 'ok' },
     'tokens_remaining(uuid,text)' => [ checked_id($account, '=0'), any_text("'app'", '=999') ],
 
     # users
@@ -329,7 +330,7 @@ our %functions = (
     'seats_allowed(uuid)' => [ checked_id($account, '=0') ],
 
     # orders and money
-    'quote_plan(uuid,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'") ],
+    'quote_plan(uuid,text,text)' => { args => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'") ], read_only => 'ok' },
     'order_plan(uuid,text,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'"), key("'new'") ],
     'record_payment(uuid,text,text,billing.amount,billing.amount)' => [
         id_of($order, 'PB016'), key("'provider'", null => '22004'), key("'new'", null => '22004'),
@@ -348,14 +349,14 @@ our %functions = (
     # who may do what
     'issue_binding(uuid,interval,name)' => [
         account_id(), { %{ duration(longest => '22008', extreme => '22008') }, valid => "'1 hour'" }, database_role(null => 'ok') ],
-    'bind_account(text)' => { args => [ wrong("billing.issue_binding($account)", 'PB006') ], read_only => 'ok' },
+    'bind_account(text)' => { args => [ wrong('(SELECT token FROM public.bad_input_binding)', 'PB006') ], read_only => 'ok' },
     'rotate_binding_key()' => [],
     'visible(uuid)' => [ { valid => $account, answers => { null => '=false', map { $_ => '=true' } qw(nil unknown largest) } } ],
     'grant_usage_to(name,text)' => [ database_role(), word("'reporting'") ],
     'revoke_usage_from(name,text)' => [ database_role(), word("'reporting'") ],
 
     # the worker
-    'worker_databases()' => [],
+    'worker_databases()' => { args => [], read_only => 'ok' },
 
     # triggers are not called
     (map { ("$_()" => { args => [], valid => '39P01' }) } qw(guard_immutable guard_grant guard_hold guard_balance guard_engine guard_event guard_order guard_user prepare_user note_due)),
