@@ -72,6 +72,10 @@ our %bad = (
 our $account = "'bad00000-0000-4000-8000-0000000000a1'";
 our $user = "'bad00000-0000-7000-8000-0000000001a1'";
 our $role_user = "'bad00000-0000-7000-8000-0000000002a1'";
+our $disabled_user = "'bad00000-0000-7000-8000-0000000003a1'";
+# What an order, a payment, a hold and a refund need, so that the balances of the first stay put.
+our $buyer = "'bad00000-0000-4000-8000-0000000000e5'";
+our $password = "'plum kettle 94 harbour'";
 
 our $setup = <<"SQL";
 SELECT billing.create_app('app', 'App');
@@ -85,6 +89,19 @@ SELECT billing.grant_tokens($account, 1000);
 SELECT billing.consume_tokens($account, 1, 'app', 'used', 'act');
 INSERT INTO billing.account_user (account_id, user_id, email, email_key, role) VALUES ($account, $user, 'admin\@bad.example', 'admin\@bad.example', 'admin');
 INSERT INTO billing.account_user (account_id, user_id, email, email_key, role) VALUES ($account, $role_user, 'member\@bad.example', 'member\@bad.example', 'member');
+INSERT INTO billing.account_user (account_id, user_id, email, email_key, role) VALUES ($account, $disabled_user, 'disabled\@bad.example', 'disabled\@bad.example', 'member');
+SELECT billing.disable_user($disabled_user, $user);
+SELECT billing.set_user_password($role_user, $password);
+SELECT billing.create_account('Buyer', $buyer);
+SELECT billing.subscribe($buyer, 'plan');
+SELECT billing.grant_tokens($buyer, 1000);
+SELECT billing.consume_tokens($buyer, 5, 'app', 'consumed', 'act');
+SELECT billing.hold_tokens($buyer, 7, '30 days', 'app', 'held');
+SELECT billing.record_payment(billing.order_plan($buyer, 'pack', 'immediate', 'paid'), 'provider', 'paid', '5.00 USD');
+SELECT billing.order_plan($buyer, 'plan', 'immediate', 'open');
+SELECT count(*) FROM billing.next_events('consumer');
+CREATE ROLE bad_input_reporter;
+CREATE TABLE public.bad_input_binding AS SELECT billing.issue_binding($account, '12 hours') AS token;
 SQL
 
 # Every function as [signature, description of its case], and what pg_proc says of it.
@@ -212,6 +229,19 @@ sub not_from_sql
     return { args => \@args, valid => '42883' };
 }
 
+my $subscription = "(SELECT subscription_id FROM billing.subscription WHERE account_id = $account LIMIT 1)";
+my $hold = "(SELECT hold_id FROM billing.hold WHERE account_id = $buyer)";
+my $order = "(SELECT order_id FROM billing.plan_order WHERE account_id = $buyer AND status = 'open')";
+my $payment = "(SELECT payment_id FROM billing.payment WHERE account_id = $buyer)";
+
+sub new_password { return argument("'gravel spoon 27 meadow'", map({ $_ => '22023' } keys %{ $bad{text} }), malformed => 'ok', @_) }
+# One of a few words.
+sub word { my ($valid) = @_; return wrong($valid, '22023', long256 => '22001', huge => '22001') }
+sub wrong { my ($valid, $answer, %override) = @_; return argument($valid, map({ $_ => $answer } keys %{ $bad{text} }), null => '22004', %override) }
+# Who asks for a change of users: NULL is for administrators.
+sub acting_user { return argument($user, null => 'ok', map { $_ => 'PB006' } qw(nil unknown largest)) }
+sub database_role { return argument("'bad_input_reporter'", null => '22004', unknown => '42704', empty => '42704', @_) }
+
 my @request = (account_id(), tokens(5, most => 'PB004'), optional(code("'app'", unknown => 'PB016')), key("'new'"), key("'act'"),
     argument($user, null => 'ok', nil => 'PB013', unknown => 'PB013', largest => 'PB013'));
 
@@ -256,7 +286,7 @@ our %functions = (
     'expire_due(bigint)' => [ argument('10', null => 'ok', zero => '22023', negative => '22023', least => '22023', most => 'ok') ],
     'grant_tokens(uuid,bigint,timestamp with time zone,bigint,text,text,uuid,text)' => [
         account_id(), tokens(10), optional(time_("'2100-01-01'", past => '22023', first => '22023')), any_bigint(100), optional(code("'app'", unknown => 'PB016')), optional(text_of(2000, "'reason'")),
-        argument("(SELECT subscription_id FROM billing.subscription LIMIT 1)", null => 'ok', nil => 'PB016', unknown => 'PB016', largest => 'PB016'), key("'new'") ],
+        argument($subscription, null => 'ok', nil => 'PB016', unknown => 'PB016', largest => 'PB016'), key("'new'") ],
     'consume_tokens(uuid,bigint,text,text,text,uuid)' => \@request,
     'try_consume_tokens(uuid,bigint,text,text,text,uuid)' => {
         args => [
@@ -272,10 +302,64 @@ our %functions = (
             column('text[]', "'{act}'", null_element => 'ok', empty_element => '22023', malformed => 'ok', unknown => 'ok', long => '22001'),
             column('bigint[]', "'{1}'", map { $_ => 'ok' } qw(zero negative most)) ],
         show => 'reason' },
+    'hold_tokens(uuid,bigint,interval,text,text)' => [ @request[ 0, 1 ], duration(longest => '22008', extreme => '22008'), @request[ 2, 3 ] ],
+    'capture_hold(uuid,bigint)' => [ id_of($hold, 'PB016'), optional(tokens(3, most => '22023')) ],
+    'release_hold(uuid)' => [ id_of($hold, 'PB016') ],
+    'refund_tokens(uuid,text,bigint)' => [
+        argument($buyer, null => '22004', map { $_ => 'PB001' } qw(nil unknown largest)), key("'consumed'", null => '22004', map { $_ => 'PB016' } qw(malformed unknown long64)),
+        optional(tokens(2, most => '22023')) ],
+    'void_grant(uuid)' => [ id_of("(SELECT grant_id FROM billing.token_grant WHERE account_id = $account LIMIT 1)", 'PB016') ],
+    'verify_ledger(uuid)' => { args => [ checked_id($account, '=') ], read_only => 'ok' },
+    'write_checkpoint(uuid)' => [ account_id() ],
+    'engine_counters()' => { args => [], read_only => 'ok' },
     'tokens_remaining(uuid,text)' => [ checked_id($account, '=0'), any_text("'app'", '=999') ],
 
+    # users
+    'add_user_within_limit(uuid,text,text,text,uuid)' => [ account_id(), wrong("'new\@bad.example'", '22023'), new_password(null => 'ok'), code("'member'", unknown => 'PB016'), acting_user() ],
+    'remove_user(uuid,uuid)' => [ id_of($role_user, 'PB013'), acting_user() ],
+    'set_user_role(uuid,text,uuid)' => [ id_of($role_user, 'PB013'), code("'reader'", unknown => 'PB016'), acting_user() ],
+    'disable_user(uuid,uuid)' => [ id_of($role_user, 'PB013'), acting_user() ],
+    'enable_user(uuid,uuid)' => [ id_of($disabled_user, 'PB013'), acting_user() ],
+    'set_user_password(uuid,text)' => [ id_of($role_user, 'PB013'), new_password(null => '22004') ],
+    'erase_user(uuid)' => [ id_of($role_user, 'PB013') ],
+    'authenticate_user(text,text,text)' => {
+        args => [ any_text("'member\@bad.example'", '=invalid_credentials'), any_text($password, '=invalid_credentials'), key("'client'") ],
+        show => 'reason', read_only => 'ok' },
+    'roster(uuid)' => [ checked_id($account, '=') ],
+    'packages(uuid)' => [ checked_id($account, '=') ],
+    'seats_allowed(uuid)' => [ checked_id($account, '=0') ],
+
+    # orders and money
+    'quote_plan(uuid,text,text)' => { args => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'") ], read_only => 'ok' },
+    'order_plan(uuid,text,text,text)' => [ account_id(), code("'pack'", unknown => 'PB011'), word("'immediate'"), key("'new'") ],
+    'record_payment(uuid,text,text,billing.amount,billing.amount)' => [
+        id_of($order, 'PB016'), key("'provider'", null => '22004'), key("'new'", null => '22004'),
+        argument("'10.00 USD'", null => '22004', zero => 'PB015', negative => 'PB015', least => 'PB015', most => 'ok', foreign => 'PB015'),
+        argument("'0.50 USD'", null => 'ok', zero => 'ok', map { $_ => 'PB015' } qw(negative least most foreign)) ],
+    'record_refund(uuid,text,text,billing.amount,boolean)' => [
+        id_of($payment, 'PB016'), key("'provider'", null => '22004'), key("'new'", null => '22004'),
+        argument("'1.00 USD'", null => '22004', map { $_ => 'PB015' } qw(zero negative least most foreign)), argument('false', null => '22004') ],
+    'cancel_subscription(uuid,boolean)' => [ id_of($subscription, 'PB016'), argument('false', null => '22004') ],
+
+    # events
+    'next_events(text,bigint)' => [ key("'new'", null => '22004'), tokens(10) ],
+    'ack_events(text,uuid)' => [
+        key("'consumer'", null => '22004', map { $_ => '22023' } qw(malformed unknown long64)), id_of('(SELECT event_id FROM billing.event ORDER BY event_id LIMIT 1)', 'PB016') ],
+
+    # who may do what
+    'issue_binding(uuid,interval,name)' => [
+        account_id(), { %{ duration(longest => '22008', extreme => '22008') }, valid => "'1 hour'" }, database_role(null => 'ok') ],
+    'bind_account(text)' => { args => [ wrong('(SELECT token FROM public.bad_input_binding)', 'PB006') ], read_only => 'ok' },
+    'rotate_binding_key()' => [],
+    'visible(uuid)' => [ { valid => $account, answers => { null => '=false', map { $_ => '=true' } qw(nil unknown largest) } } ],
+    'grant_usage_to(name,text)' => [ database_role(), word("'reporting'") ],
+    'revoke_usage_from(name,text)' => [ database_role(), word("'reporting'") ],
+
+    # the worker
+    'worker_databases()' => { args => [], read_only => 'ok' },
+
     # triggers are not called
-    (map { ("$_()" => { args => [], valid => '39P01' }) } qw(guard_immutable guard_grant guard_hold guard_balance)),
+    (map { ("$_()" => { args => [], valid => '39P01' }) } qw(guard_immutable guard_grant guard_hold guard_balance guard_engine guard_event guard_order guard_user prepare_user note_due)),
 
     # billing.amount
     'amount_in(cstring)' => [ argument("'12.50 USD'", null => '=', empty => '22P02', malformed => '22P02', huge => '22003', most => '22003') ],
