@@ -221,7 +221,7 @@ sub check_periods
         my $holder = $subscriptions{ $_->{subscription} } or next;
         problem("a subscription that is over has usable tokens")
           if !$_->{void} && $_->{to} > $now && $_->{left} > 0
-          && ($holder->{void} || ($holder->{to} <= $now && $holder->{kind} eq 'subscription'));
+          && $holder->{kind} eq 'subscription' && ($holder->{void} || $holder->{to} <= $now);
     }
     problem("an order lapsed, but is open") if grep { $_->{status} eq 'open' && $_->{expires} <= $now } @{ $state->{order} };
     return;
@@ -397,7 +397,7 @@ sub pay_some_order
 {
     my ($account, $state, $cash) = @_;
     my @open = grep { $_->{status} eq 'open' } @{ $state->{order} };
-    my $order = @open && chance(70) ? any(@open) : any(@{ $state->{order} });
+    my $order = @open && chance(80) ? any(@open) : any(@{ $state->{order} });
     return if !$order;
     my $way = int(rand(100));
     return pay($cash, $order, $order->{due} + any(-1, 1, 100), $order->{currency}) if $way < 10 && $order->{due} > 0;
@@ -446,8 +446,8 @@ sub time_passes
 }
 
 my @actions = (
-    [ 30, \&place_order ],
-    [ 14, \&pay_some_order ],
+    [ 32, \&place_order ],
+    [ 12, \&pay_some_order ],
     [ 9, \&refund ],
     [ 6, \&cancel ],
     [ 20, \&time_passes ],
