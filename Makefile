@@ -63,7 +63,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test bench cluster cluster-stop format check-format check-objects
+.PHONY: all demo test torture bench cluster cluster-stop format check-format check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -75,6 +75,11 @@ demo:
 # T='test/sql/amount.sql test/t/crash.pl': only these.
 test:
 	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests $(T)
+
+# Randomised and long: what they find depends on the machine's timing.
+torture:
+	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests \
+		$(patsubst $(SRC)/%,%,$(wildcard $(SRC)/test/torture/*.pl))
 
 bench:
 	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run
