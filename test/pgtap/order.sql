@@ -178,6 +178,29 @@ SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(5), 'basic')$$, 'PB
 SELECT is((SELECT r.reason FROM late, billing.record_payment(order_id, 'psp', '5c', '5 USD') r), 'order_closed', 'a payment for its order');
 SELECT is((SELECT billing.sum(amount)::text FROM billing.account_credit WHERE account_id = pg_temp.account(5)), '5.00 USD', 'is account credit');
 
+-- revising and retiring change nothing for those who hold an earlier version
+SELECT pg_temp.open(6);
+SELECT billing.create_plan('old', 'subscription', price => '10 USD', duration => '30 days', app => 'mail', tokens => 10, permissions => '{mail:send}', user_limit => 3);
+SELECT is(pg_temp.pay(6, 'old', '6a', '10 USD'), 'accepted', 'a plan');
+CREATE TEMPORARY TABLE renewal AS SELECT billing.order_plan(pg_temp.account(6), 'old') AS order_id;
+CREATE FUNCTION pg_temp.everything(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(E'\n', (SELECT string_agg(s::text, E'\n' ORDER BY s::text) FROM billing.subscription s WHERE account_id = pg_temp.account(n)),
+        (SELECT string_agg(p::text, E'\n' ORDER BY p::text) FROM billing.subscription_period p WHERE account_id = pg_temp.account(n)),
+        (SELECT string_agg(g::text, E'\n' ORDER BY g::text) FROM billing.token_grant g WHERE account_id = pg_temp.account(n)),
+        (SELECT string_agg(o::text, E'\n' ORDER BY o::text) FROM billing.plan_order o WHERE account_id = pg_temp.account(n)),
+        (SELECT a::text FROM billing.account_status a WHERE account_id = pg_temp.account(n)),
+        (SELECT string_agg(c::text, E'\n') FROM unnest('{mail:send,mail:read,drive:read}'::text[]) q, billing.check_access(pg_temp.account(n), q) c))
+$$;
+CREATE TEMPORARY TABLE before AS SELECT pg_temp.everything(6) AS everything;
+SELECT billing.revise_plan('old', price => '99 USD', duration => '1 day', tokens => 1, user_limit => 1, permissions => '{drive:read}', app => 'drive');
+SELECT is(pg_temp.everything(6), everything, 'revised: nothing changes for those who hold the plan') FROM before;
+SELECT billing.retire_plan('old');
+SELECT is(pg_temp.everything(6), everything, 'retired: the same') FROM before;
+SELECT is((SELECT r.reason FROM renewal, billing.record_payment(order_id, 'psp', '6b', '10 USD') r), 'accepted', 'the open order is paid at its price');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(6)', ARRAY['old 1 0 30 10.00 USD', 'old 2 30 60 10.00 USD'], 'for the version and duration it was made for');
+SELECT is((SELECT string_agg(version::text, ' ') FROM billing.subscription_period WHERE account_id = pg_temp.account(6)), '1 1', 'both periods are of version 1');
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(6), 'old')$$, 'PB011', NULL, 'a new order of a retired plan is refused');
+
 -- rows do not change
 SELECT throws_ok($$UPDATE billing.payment SET amount = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'payments');
 SELECT throws_ok($$DELETE FROM billing.account_credit WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'account credit');
