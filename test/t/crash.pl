@@ -32,7 +32,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION billing CASCADE;
 ALTER DATABASE postgres SET billing.checkpoint_entries = 20;
 SELECT billing.create_account('Crash', '$account');
-SELECT count(billing.grant_tokens('$account', 5000, priority => p)) FROM generate_series(1, 400) AS p;
+SELECT count(billing.grant_tokens('$account', 100000, priority => p)) FROM generate_series(1, 400) AS p;
 SQL
 
 # Each transaction consumes twice under keys that tell run, client and number: both or neither is there.
@@ -104,15 +104,21 @@ for my $run (1 .. $kills)
     my %count = acknowledged($run);
     my $values = join ', ', map { "($_, " . ($count{$_} // 0) . ')' } 0 .. $clients - 1;
     my ($missing, $half, $beyond, $began) = split /\|/, $node->safe_psql('postgres', <<"SQL");
-WITH client(c, acknowledged) AS (VALUES $values),
-    found AS (
-        SELECT split_part(idempotency_key, ' ', 2)::int AS c, split_part(idempotency_key, ' ', 3)::int AS n, count(*) AS keys,
-            bool_and(l.asked = (SELECT sum(p.tokens) FROM billing.ledger AS p WHERE p.account_id = l.account_id AND (p.entry_no = l.entry_no OR p.part_of = l.entry_no))) AS whole
-        FROM billing.ledger AS l WHERE l.account_id = '$account' AND idempotency_key LIKE '$run %' GROUP BY 1, 2)
-SELECT (SELECT count(*) FROM client, generate_series(1, acknowledged) AS n WHERE NOT EXISTS (SELECT FROM found AS f WHERE (f.c, f.n) = (client.c, n.n))),
+CREATE TEMP TABLE entry AS
+    SELECT entry_no, part_of, idempotency_key, tokens, asked FROM billing.ledger
+    WHERE account_id = '$account' AND coalesce(idempotency_key, '$run ') LIKE '$run %';
+CREATE TEMP TABLE part AS SELECT part_of, sum(tokens) AS tokens FROM entry WHERE part_of IS NOT NULL GROUP BY 1;
+CREATE TEMP TABLE found AS
+    SELECT split_part(idempotency_key, ' ', 2)::int AS c, split_part(idempotency_key, ' ', 3)::int AS n, count(*) AS keys,
+        bool_and(e.asked = e.tokens + coalesce(p.tokens, 0)) AS whole
+    FROM entry AS e LEFT JOIN part AS p ON p.part_of = e.entry_no WHERE idempotency_key IS NOT NULL GROUP BY 1, 2;
+CREATE TEMP TABLE sent AS
+    SELECT c, acknowledged FROM (VALUES $values) AS client(c, acknowledged);
+ANALYZE found;
+SELECT (SELECT count(*) FROM (SELECT c, n FROM sent, generate_series(1, acknowledged) AS n EXCEPT SELECT c, n FROM found) AS missing),
     (SELECT count(*) FROM found WHERE keys <> 2 OR NOT whole),
-    (SELECT count(*) FROM found JOIN client USING (c) WHERE n > acknowledged + 1),
-    (SELECT count(*) FROM found JOIN client USING (c) WHERE n = acknowledged + 1)
+    (SELECT count(*) FROM found JOIN sent USING (c) WHERE n > acknowledged + 1),
+    (SELECT count(*) FROM found JOIN sent USING (c) WHERE n = acknowledged + 1)
 SQL
     $transactions += $_ for values %count;
     $lost += $missing;
@@ -122,10 +128,15 @@ SQL
     is("$missing $half $beyond", '0 0 0', "kill $run: $values; $began committed without a word");
 
     my $sound = $node->safe_psql('postgres', <<"SQL");
-SELECT billing.tokens_remaining('$account') = (SELECT sum(tokens) FROM billing.token_grant WHERE account_id = '$account') - (SELECT sum(tokens) FROM billing.ledger WHERE account_id = '$account'),
-    NOT EXISTS (SELECT FROM billing.token_grant AS g WHERE account_id = '$account' AND tokens < (SELECT sum(l.tokens) FROM billing.ledger AS l WHERE l.account_id = g.account_id AND l.grant_id = g.grant_id)),
-    NOT EXISTS (SELECT FROM billing.checkpoint AS c WHERE account_id = '$account' AND (consumed, entries) IS DISTINCT FROM
-        (SELECT (sum(l.tokens)::bigint, count(*)) FROM billing.ledger AS l WHERE l.account_id = c.account_id AND l.grant_id = c.grant_id AND l.entry_no <= c.through_entry_no))
+CREATE TEMP TABLE drawn AS SELECT grant_id, sum(tokens) AS tokens FROM billing.ledger WHERE account_id = '$account' GROUP BY 1;
+CREATE TEMP TABLE counted AS
+    SELECT grant_id, through_entry_no, sum(l.tokens) AS tokens, count(*) AS entries
+    FROM billing.checkpoint AS c JOIN billing.ledger AS l USING (account_id, grant_id)
+    WHERE account_id = '$account' AND l.entry_no <= c.through_entry_no GROUP BY 1, 2;
+SELECT billing.tokens_remaining('$account') = (SELECT sum(tokens) FROM billing.token_grant WHERE account_id = '$account') - (SELECT sum(tokens) FROM drawn),
+    NOT EXISTS (SELECT FROM billing.token_grant AS g JOIN drawn AS d USING (grant_id) WHERE g.account_id = '$account' AND g.tokens < d.tokens),
+    NOT EXISTS (SELECT FROM billing.checkpoint AS c LEFT JOIN counted AS d USING (grant_id, through_entry_no)
+        WHERE c.account_id = '$account' AND (c.consumed, c.entries) IS DISTINCT FROM (d.tokens, d.entries))
 SQL
     is($sound, 't|t|t', "kill $run: balance, grants and checkpoints agree with the ledger");
     my ($client) = sort { ($count{$b} // 0) <=> ($count{$a} // 0) } 0 .. $clients - 1;
