@@ -227,7 +227,7 @@ CREATE FUNCTION billing.record_payment(
 ) RETURNS billing.receipt
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_record_payment';
 COMMENT ON FUNCTION billing.record_payment(uuid, text, text, billing.amount, billing.amount) IS
-'Records what a provider says was paid for an order, and does what was ordered if it is the amount due. The same notice again (provider and provider_ref; order and amount the same) changes nothing and answers the same, with replayed true. A well-formed notice for a known order never raises: what cannot be accepted is recorded and told. provider, provider_ref: 1 to 255 bytes. tax: the part of amount that is tax; not compared in repetitions. Works in a suspended account. Call it in FROM: (f()).* would call it once per column.
+'Records what a provider says was paid for an order, and does what was ordered if it is the amount due. The same notice again (provider and provider_ref; order and amount the same) changes nothing and answers the same, with replayed true. A well-formed notice for a known order never raises: what cannot be accepted is recorded and told. Where what was ordered cannot be had any more, the order is closed and the money becomes account credit. provider, provider_ref: 1 to 255 bytes. tax: the part of amount that is tax; not compared in repetitions. Works in a suspended account. Call it in FROM: (f()).* would call it once per column.
 Errors: 22004 NULL but for tax; 22023 or 22001 malformed provider or provider_ref; PB015 negative amount, tax that is negative, more than the amount or in another currency; PB016 unknown order.';
 
 CREATE FUNCTION billing.record_refund(

@@ -168,6 +168,12 @@ order_paid(const Order *order, const pg_uuid_t *subscription_id, TimestampTz now
 }
 
 void
+order_closed(const Order *order, TimestampTz now)
+{
+	end(&order->account_id, &order->order_id, ORDER_CLOSED, NULL, now);
+}
+
+void
 order_lapsed(const pg_uuid_t *account, const pg_uuid_t *order_id, TimestampTz at)
 {
 	end(account, order_id, ORDER_LAPSED, NULL, at);

@@ -41,6 +41,7 @@ extern bool order_read(Order *order, const pg_uuid_t *order_id);
 extern void order_credits(CreditList *list, const Order *order);
 extern void order_paid(const Order *order, const pg_uuid_t *subscription_id, TimestampTz now);
 extern void order_lapsed(const pg_uuid_t *account, const pg_uuid_t *order_id, TimestampTz at);
+extern void order_closed(const Order *order, TimestampTz now);
 extern void order_close_overtaken(const pg_uuid_t *account, const pg_uuid_t *subscription,
 								  const pg_uuid_t *by, TimestampTz now);
 extern void order_close_unfunded(const pg_uuid_t *account, const char *currency, TimestampTz now);

@@ -8,9 +8,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/resowner.h"
 
 #include "argument.h"
 #include "audit.h"
@@ -173,18 +175,82 @@ store(const Notice *notice, const Order *order, Receipt *receipt, TimestampTz no
 	return true;
 }
 
+/*
+ * Whether the error is about what was ordered and will be there again however
+ * often the provider repeats its notice: of data, of a constraint, of our own.
+ */
+static bool
+is_refusal(const ErrorData *error)
+{
+	int category = ERRCODE_TO_CATEGORY(error->sqlerrcode);
+
+	return category == ERRCODE_DATA_EXCEPTION ||
+		   category == ERRCODE_INTEGRITY_CONSTRAINT_VIOLATION ||
+		   category == ERRCODE_TO_CATEGORY(ERRCODE_BILLING_INVALID_AMOUNT);
+}
+
+static void
+fulfil(const Notice *notice, const Order *order, const Account *account, Receipt *receipt,
+	   TimestampTz now)
+{
+	if (!store(notice, order, receipt, now))
+	{
+		receipt->reason = RECEIPT_REUSED;
+		return;
+	}
+	purchase_make(order, account, now, &receipt->subscription_id);
+	receipt->has_subscription = true;
+}
+
+/*
+ * False: what was ordered cannot be had any more, and nothing has changed. A
+ * subtransaction, since the money has come in all the same.
+ */
+static bool
+try_to_fulfil(const Notice *notice, const Order *order, const Account *account, Receipt *receipt,
+			  TimestampTz now)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	ErrorData *volatile error = NULL;
+
+	BeginInternalSubTransaction(NULL);
+	MemoryContextSwitchTo(context);
+	PG_TRY();
+	{
+		fulfil(notice, order, account, receipt, now);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(context);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	if (error != NULL && !is_refusal(error))
+		ReThrowError(error);
+	return error == NULL;
+}
+
 static void
 record(const Notice *notice, const Order *order, const Account *account, Receipt *receipt,
 	   TimestampTz now)
 {
 	receipt->reason = judge(notice, order, account);
+	if (strcmp(receipt->reason, RECEIPT_ACCEPTED) == 0)
+	{
+		if (try_to_fulfil(notice, order, account, receipt, now))
+			return;
+		memset(receipt, 0, sizeof(*receipt));
+		receipt->reason = RECEIPT_CLOSED;
+		order_closed(order, now);
+	}
 	if (!store(notice, order, receipt, now))
 		receipt->reason = RECEIPT_REUSED;
-	else if (strcmp(receipt->reason, RECEIPT_ACCEPTED) == 0)
-	{
-		purchase_make(order, account, now, &receipt->subscription_id);
-		receipt->has_subscription = true;
-	}
 	else if (strcmp(receipt->reason, RECEIPT_CLOSED) == 0)
 		account_credit_add(&account->id, notice->amount, CREDIT_ORDER_CLOSED, &order->order_id,
 						   &receipt->payment_id, now);
@@ -226,7 +292,9 @@ receipt_datum(FunctionCallInfo fcinfo, const Receipt *receipt)
  *
  * Records what a provider says was paid for an order and, if it is the amount
  * due, does what was ordered. The same notice again (provider and provider_ref;
- * order and amount the same) changes nothing and answers the same. NULL but for
+ * order and amount the same) changes nothing and answers the same. Where what was
+ * ordered cannot be had any more (another subscription stands in its time), the
+ * order is closed and the money becomes account credit. NULL but for
  * tax: 22004; malformed provider or provider_ref: 22023, 22001; negative amount,
  * tax that is negative, more than the amount or in another currency: PB015;
  * unknown order: PB016.

@@ -174,6 +174,20 @@ SELECT is((SELECT string_agg(plan || ' ' || (effective_at - '2100-01-01') || ' '
     'medium 00:00:00 30 days, large 30 days 00:00:01 58 days 00:00:01', 'it starts at payment');
 SELECT pg_temp.conserved(9);
 
+-- what was ordered cannot be had any more: the money is there all the same
+SELECT pg_temp.open(10);
+SELECT is(pg_temp.pay(10, 'large', '10a', '30 USD'), 'accepted', 'a plan');
+SELECT is(pg_temp.pay(10, 'small', '10b', '10 USD'), 'accepted', 'and a cheaper one that follows it');
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(10), 'small', '2100-03-12 UTC', '2100-04-11 UTC')$$, 'an administrator gives it for later as well');
+SELECT is(pg_temp.pay(10, 'large', '10c', '30 USD'), 'order_closed', 'a renewal for which it would have to move there');
+SELECT is((SELECT string_agg(r::text, ' ') FROM (SELECT r.accepted, r.reason, r.subscription_id, r.replayed FROM billing.plan_order o
+             JOIN billing.payment p USING (account_id, order_id), billing.record_payment(o.order_id, 'psp', '10c', '30 USD') r WHERE p.provider_ref = '10c') r),
+    '(f,order_closed,,t)', 'has the same receipt again');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(10)', ARRAY['large 1 0 31 30.00 USD', 'small 1 31 61 10.00 USD', 'small 1 70 100'], 'changes no period');
+SELECT is(pg_temp.credit(10), '30.00 USD', 'and is account credit');
+SELECT is(pg_temp.events(10), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_scheduled 00:00:00, order_closed 00:00:00', 'its order is closed');
+SELECT pg_temp.conserved(10);
+
 SELECT throws_ok('SELECT billing.cancel_subscription(NULL)', '22004', NULL, 'NULL');
 SELECT throws_ok($$SELECT billing.cancel_subscription(pg_temp.account(1))$$, 'PB016', NULL, 'an unknown subscription');
 

@@ -52,7 +52,8 @@ for my $code (@codes)
 my @zones = qw(UTC Europe/Berlin America/New_York Asia/Kathmandu Pacific/Auckland);
 my @accounts = map {
     my $id = $session->query("SELECT billing.create_account('a', time_zone => '$zones[$_ % @zones]')");
-    $session->query("SELECT billing.set_test_clock('$id', '2100-01-01 UTC'::timestamptz + random() * interval '1 year')");
+    my $second = int(rand(365 * 86_400));
+    $session->query("SELECT billing.set_test_clock('$id', '2100-01-01 UTC'::timestamptz + interval '$second.123456 seconds')");
     $id
 } 1 .. ACCOUNTS;
 
