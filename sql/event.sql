@@ -41,10 +41,10 @@ CREATE FUNCTION billing.next_events(consumer text, max_events bigint DEFAULT 100
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_next_events';
 COMMENT ON FUNCTION billing.next_events(text, bigint) IS
 'The next events that the consumer has not acknowledged, at most max_events, in the order of event_id; the events of an account come in the order in which they happened. Asked again before they are acknowledged: the same. A name seen for the first time begins with the oldest event. Events that committed late come later, none is left out. Several sessions may work for one consumer. Call it in FROM.
-Errors: 22004 NULL; 22023 empty consumer or max_events not positive; 22001 consumer of more than 255 bytes.';
+Errors: 22004 NULL; 22023 empty consumer or max_events not positive; 22001 consumer of more than 255 bytes; PB006 in a bound transaction.';
 
 CREATE FUNCTION billing.ack_events(consumer text, through uuid) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_ack_events';
 COMMENT ON FUNCTION billing.ack_events(text, uuid) IS
 'Acknowledges the events that next_events handed to the consumer, up to the one whose event_id is through; they are not handed to it again. Again, or up to an earlier one: nothing happens.
-Errors: 22004 NULL; 22023 empty consumer, or an event that was not handed out; 22001 consumer of more than 255 bytes; PB016 unknown event.';
+Errors: 22004 NULL; 22023 empty consumer, or an event that was not handed out; 22001 consumer of more than 255 bytes; PB006 in a bound transaction; PB016 unknown event.';

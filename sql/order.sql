@@ -205,7 +205,7 @@ CREATE FUNCTION billing.quote_plan(
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_quote_plan';
 COMMENT ON FUNCTION billing.quote_plan(uuid, text, text) IS
 'What order_plan would do now, without doing it. action: renew if the plan is held; upgrade or downgrade if one in force of the same kind and the same apps is replaced; else buy. credit: for the unused part of what is replaced, and what account credit pays; it may exceed the price. due: price less credit, at least zero. effective_at and expires_at: of the period, if it were paid now; NULL expires_at: without end. account_credit: the part of credit that is account credit. subscription_id: what is renewed or replaced. timing: immediate, or period_end to replace at the end of the current period. Call it in FROM.
-Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
+Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end; 22001 plan or timing too long; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
 
 CREATE FUNCTION billing.order_plan(
     account_id uuid,

@@ -37,7 +37,7 @@ CREATE FUNCTION billing.grant_usage_to(role name, level text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_grant_usage_to';
 COMMENT ON FUNCTION billing.grant_usage_to(name, text) IS
 'Lets a database role use what its level needs, as far as the schema has it: application (checks, token verbs, user verbs, orders, views of accounts), administrator (everything but what is internal), reporting (views). Again: grants what has been added since. Administrators may give application and reporting, the extension''s owner every level.
-Errors: 22004 NULL; 22023 unknown level, or a role that owns the extension; 42704 unknown role; PB006 the administrator level by anybody but the owner.';
+Errors: 22004 NULL; 22023 unknown level, or a role that owns the extension; 22001 level too long; 42704 unknown role; PB006 the administrator level by anybody but the owner.';
 
 CREATE FUNCTION billing.revoke_usage_from(role name, level text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_revoke_usage_from';

@@ -275,20 +275,33 @@ token_text(const Token *token)
 	return cstring_to_text(encoded);
 }
 
+static void
+raise_too_long(const Interval *valid_for)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("valid_for is longer than a day"),
+			 errdetail(
+				 "It is %s. A token cannot be called back.",
+				 DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(valid_for)))),
+			 errhint("Issue one for a day at most, and another one then.")));
+}
+
 static TimestampTz
 expiry_argument(FunctionCallInfo fcinfo, int n)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz expires_at;
+	Interval *valid_for;
 
 	argument_require(fcinfo, n, "valid_for");
-	period_check_duration(PG_GETARG_INTERVAL_P(n));
-	expires_at = period_end(now, PG_GETARG_INTERVAL_P(n), 1, "UTC");
+	valid_for = PG_GETARG_INTERVAL_P(n);
+	period_check_duration(valid_for);
+	/* before it is added to anything: the sum could be beyond the calendar */
+	if (valid_for->month > 0 || valid_for->day > 1 || valid_for->time > MAX_VALIDITY)
+		raise_too_long(valid_for);
+	expires_at = period_end(now, valid_for, 1, "UTC");
 	if (expires_at - now > MAX_VALIDITY)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("valid_for is longer than a day"),
-				 errdetail("A token cannot be called back."),
-				 errhint("Issue one for a day at most, and another one then.")));
+		raise_too_long(valid_for);
 	return expires_at;
 }
 

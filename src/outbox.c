@@ -274,7 +274,7 @@ max_events_argument(FunctionCallInfo fcinfo)
  * The next events that the consumer has not acknowledged, by event_id. Asked
  * again before that: the same. A new name begins with the oldest event. NULL:
  * 22004; empty consumer, max_events not positive: 22023; consumer of more than
- * 255 bytes: 22001.
+ * 255 bytes: 22001; in a bound transaction: PB006.
  */
 Datum
 billing_next_events(PG_FUNCTION_ARGS)
@@ -339,8 +339,8 @@ acknowledge_through(const char *consumer, const pg_uuid_t *event)
  *
  * The consumer is done with the events it was given up to this one. Again, or up
  * to an earlier one: nothing happens. NULL: 22004; empty consumer, an event that
- * was not handed out: 22023; consumer of more than 255 bytes: 22001; unknown
- * event: PB016.
+ * was not handed out: 22023; consumer of more than 255 bytes: 22001; in a
+ * bound transaction: PB006; unknown event: PB016.
  */
 Datum
 billing_ack_events(PG_FUNCTION_ARGS)

@@ -189,8 +189,8 @@ apply_recorded(Oid role)
  *
  * Grants what the level (application, administrator or reporting) may use of
  * what the schema has. NULL: 22004; unknown level, or the extension's owner as
- * role: 22023; unknown role: 42704; level administrator by anybody but the
- * owner: PB006.
+ * role: 22023; level too long: 22001; unknown role: 42704; level administrator
+ * by anybody but the owner: PB006.
  */
 Datum
 billing_grant_usage_to(PG_FUNCTION_ARGS)

@@ -282,8 +282,8 @@ quote_datum(FunctionCallInfo fcinfo, const Quote *quote)
  *		subscription_id)
  *
  * What order_plan would do now, without doing it. NULL: 22004; the free plan,
- * unknown timing, period_end after a plan without end: 22023; unknown account:
- * PB001, closed: PB002; unknown or retired plan, or one without a price: PB011;
+ * unknown timing, period_end after a plan without end: 22023; over-long plan or
+ * timing: 22001; unknown account: PB001, closed: PB002; unknown or retired plan, or one without a price: PB011;
  * an immediate change to another currency: PB015.
  */
 Datum

@@ -38,6 +38,7 @@ SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-0000000
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''0'')', '22023', NULL, 'for no time');
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''-1 hour'')', '22023', NULL, 'for negative time');
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''25 hours'')', '22023', NULL, 'for more than a day');
+SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', ''178000000 years'')', '22023', NULL, 'for longer than the calendar');
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000009'')', 'PB001', NULL, 'for an unknown account');
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', role => ''nobody'')', '42704', NULL, 'for an unknown role');
 

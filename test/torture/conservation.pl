@@ -498,3 +498,4 @@ note(join ', ', map { "$_ $count{$_}" } sort keys %count);
 $session->close;
 $node->stop;
 done_testing();
+1;
