@@ -107,8 +107,14 @@ else
 PG_CFLAGS += -Wno-clobbered
 endif
 
-ifneq ($(SRC),.)
+# PostgreSQL 15 looks for a test's script and its expected output beside the output first: where
+# that is the checkout it would run our install script's pieces of the same names.
 REGRESS_PREP = expected-link
+ifeq ($(SRC),.)
+REGRESS_OUTPUT = build/installcheck
+REGRESS_OPTS += --outputdir=$(REGRESS_OUTPUT)
+else
+REGRESS_OUTPUT = .
 endif
 
 include $(PGXS)
@@ -123,8 +129,7 @@ vpath %.control $(SRC)
 $(shell mkdir -p src sql)
 endif
 
-# PostgreSQL 16 looks for expected output in directories of its own, 15 beside the output or
-# the input.
+# PostgreSQL 16 looks for expected output in directories of its own.
 ifneq ($(filter-out 15,$(MAJORVERSION)),)
 REGRESS_OPTS += --expecteddir=$(SRC)
 ISOLATION_OPTS += --expecteddir=$(SRC)/test/isolation
@@ -132,7 +137,8 @@ endif
 
 .PHONY: expected-link
 expected-link:
-	ln -sfn $(SRC)/expected expected
+	mkdir -p $(REGRESS_OUTPUT)
+	ln -sfn $(abspath $(SRC)/expected) $(REGRESS_OUTPUT)/expected
 
 # Written only when what they hold changes: another compiler, flag or server means to compile
 # everything anew, another list of sources to link.

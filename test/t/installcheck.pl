@@ -3,4 +3,4 @@ use warnings;
 
 use Billing::Installcheck;
 
-installcheck('plain', '', sub { reverse @_ });
+installcheck('plain', '', sub { reverse @_ }, 1);
