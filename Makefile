@@ -63,7 +63,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test torture bench cluster cluster-stop format check-format check-objects
+.PHONY: all demo test torture bench cluster cluster-stop format check-format lint check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -90,7 +90,7 @@ cluster:
 cluster-stop:
 	@$(TOOLS)/cluster stop
 
-format check-format:
+format check-format lint:
 	@$(TOOLS)/$@
 
 ifneq ($(wildcard $(PGXS)),)

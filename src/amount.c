@@ -183,6 +183,14 @@ amount_make(int64 minor, const char *code)
 	return result;
 }
 
+pg_attribute_noreturn() static void raise_unknown_currency(const Amount *amount)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED), errmsg("stored amount has an unknown currency"),
+			 errdetail("It holds %lld minor units.", (long long) amount->minor),
+			 errhint("Check that the library is not older than the data.")));
+}
+
 /*
  * The text form in allocated memory.
  * Errors: XX001 when the stored currency is unknown.
@@ -193,10 +201,7 @@ amount_text(const Amount *amount)
 	char *text = palloc(AMOUNT_TEXT_SIZE);
 
 	if (!amount_format(amount, text))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("stored amount has an unknown currency"),
-				 errdetail("It holds %lld minor units.", (long long) amount->minor),
-				 errhint("Check that the library is not older than the data.")));
+		raise_unknown_currency(amount);
 	return text;
 }
 
@@ -206,9 +211,9 @@ amount_decimals(const Amount *amount)
 {
 	const Currency *currency = currency_find(amount->currency, CURRENCY_CODE_LENGTH);
 
-	if (currency == NULL)
-		(void) amount_text(amount);
-	return currency->decimals;
+	if (currency != NULL)
+		return currency->decimals;
+	raise_unknown_currency(amount);
 }
 
 /*

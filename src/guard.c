@@ -322,12 +322,16 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_balance");
 	bool isnull;
+	Datum id;
 	pg_uuid_t account;
 
 	if (call_is_restore())
 		return PointerGetDatum(NULL);
-	account = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, LEDGER_ACCOUNT_ID,
-										  RelationGetDescr(trigger->tg_relation), &isnull));
+	id = heap_getattr(trigger->tg_trigtuple, LEDGER_ACCOUNT_ID,
+					  RelationGetDescr(trigger->tg_relation), &isnull);
+	if (isnull)
+		elog(ERROR, "account_id of a ledger row is null");
+	account = *DatumGetUUIDP(id);
 	lock_account(&account, LOCK_TOKENS, ExclusiveLock);
 	/* an immediate check runs within the command that wrote the rows */
 	CommandCounterIncrement();

@@ -91,8 +91,12 @@ mark_in_force(Packages *packages, const Account *account, TimestampTz now, Snaps
 
 	holding_load(&holdings, account, now, snapshot);
 	for (int i = 0; i < holdings.count; i++)
-		find_package(packages, &holdings.items[i].subscription_id)->in_force =
-			holdings.items[i].in_force;
+	{
+		Package *package = find_package(packages, &holdings.items[i].subscription_id);
+
+		if (package != NULL)
+			package->in_force = holdings.items[i].in_force;
+	}
 }
 
 /* Sums beyond a bigint are possible only in theory: then the largest bigint is the answer. */

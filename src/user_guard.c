@@ -66,8 +66,11 @@ static pg_uuid_t
 uuid_column(HeapTuple tuple, TriggerData *trigger, UserColumn number)
 {
 	bool isnull;
+	Datum value = column(tuple, trigger, number, &isnull);
 
-	return *DatumGetUUIDP(column(tuple, trigger, number, &isnull));
+	if (isnull)
+		elog(ERROR, "column %d of an account user is null", number);
+	return *DatumGetUUIDP(value);
 }
 
 static char *

@@ -18,7 +18,7 @@ PG_FUNCTION_INFO_V1(billing_verify_ledger);
 /* $1: the account; NULL: all. Plain SQL over the rows, sharing nothing with the code that reads balances. */
 #define ONE_CHECK(text)                                                                            \
 	{                                                                                              \
-		.sql = text, .nargs = 1, .argtypes = { UUIDOID }                                           \
+		.sql = (text), .nargs = 1, .argtypes = { UUIDOID }                                         \
 	}
 
 static SqlQuery checks[] = {
