@@ -352,7 +352,7 @@ billing_guard_engine(PG_FUNCTION_ARGS)
 	bool isnull;
 	Datum account;
 
-	if (call_is_active())
+	if (call_is_own_statement())
 		return PointerGetDatum(result);
 	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID,
 						   RelationGetDescr(trigger->tg_relation), &isnull);
