@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
@@ -63,6 +64,7 @@ push_frame(void)
 	frame->outer = current_frame;
 	frame->actor = current_frame == NULL ? NULL : current_frame->actor;
 	frame->silent = current_frame != NULL && current_frame->silent;
+	frame->trigger_depth = -1;
 	return frame;
 }
 
@@ -110,11 +112,37 @@ call_memory(void)
 	return current_frame->memory;
 }
 
-/* Whether one of our own writing functions is running. */
-bool
-call_is_active(void)
+static int
+trigger_depth(void)
 {
-	return current_frame != NULL;
+	return DatumGetInt32(DirectFunctionCall1(pg_trigger_depth, (Datum) 0));
+}
+
+/* To be given to call_end_statement; after an error the frame is gone, or was not in a statement. */
+int
+call_begin_statement(void)
+{
+	int outer = current_frame->trigger_depth;
+
+	current_frame->trigger_depth = trigger_depth();
+	return outer;
+}
+
+void
+call_end_statement(int outer)
+{
+	current_frame->trigger_depth = outer;
+}
+
+/*
+ * In a trigger: whether it was fired by a statement of one of our own functions,
+ * rather than by one of somebody else's trigger within.
+ */
+bool
+call_is_own_statement(void)
+{
+	return current_frame != NULL && current_frame->trigger_depth >= 0 &&
+		   trigger_depth() == current_frame->trigger_depth + 1;
 }
 
 /*

@@ -16,6 +16,7 @@ typedef struct CallFrame
 	int nest_level;         /* of the transaction */
 	const pg_uuid_t *actor; /* the account user on whose behalf it is; NULL: none was named */
 	bool silent;            /* what it changes is no event */
+	int trigger_depth;      /* at which its statement under way was begun; -1: none is */
 	struct CallFrame *outer;
 } CallFrame;
 
@@ -30,7 +31,9 @@ typedef struct Call
 extern void call_enter(Call *call);
 extern void call_leave(Call *call);
 extern MemoryContext call_memory(void);
-extern bool call_is_active(void);
+extern int call_begin_statement(void);
+extern void call_end_statement(int outer);
+extern bool call_is_own_statement(void);
 extern bool call_is_administrator(const Call *call);
 extern bool call_is_restore(void);
 extern void call_init(void);

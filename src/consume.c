@@ -213,8 +213,8 @@ lock_batch(const Batch *batch)
 	for (int i = 0; i < batch->accounts.count; i++)
 		accounts[i] = DatumGetUUIDP(batch->accounts.values[i]);
 	qsort(accounts, batch->accounts.count, sizeof(pg_uuid_t *), compare_lock_order);
-	if (batch->accounts.count > settings_batch_lock_limit && engine_enabled())
-		lock_all_accounts();
+	if (batch->accounts.count > settings_batch_lock_limit)
+		engine_enabled() ? lock_all_to_spend() : lock_all_to_change();
 	else
 		for (int i = 0; i < batch->accounts.count; i++)
 			if ((i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0) &&

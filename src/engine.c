@@ -253,6 +253,32 @@ engine_sleep(EngineSet *set, const EngineKey *key, bool (*ready)(const EngineEnt
 	ConditionVariableCancelSleep();
 }
 
+/* Has the entry built anew; a build that is under way counts for nothing. */
+void
+engine_retire_entry(EngineEntry *entry)
+{
+	entry->retired++;
+	if (entry->state == ENTRY_VALID)
+		entry->state = ENTRY_INVALID;
+}
+
+/* Every entry of this database, under a lock that keeps all who spend out. */
+void
+engine_retire_all(void)
+{
+	if (!engine_enabled())
+		return;
+	for (int i = 0; i < shared->sets; i++)
+	{
+		LWLockAcquire(&shared->set[i].lock, LW_EXCLUSIVE);
+		for (int j = 0; j < ENGINE_WAYS; j++)
+			if (shared->set[i].entry[j].key.database == MyDatabaseId)
+				engine_retire_entry(&shared->set[i].entry[j]);
+		LWLockRelease(&shared->set[i].lock);
+	}
+	engine_count(COUNTER_RETIREMENTS);
+}
+
 uint64
 engine_new_generation(void)
 {

@@ -58,6 +58,7 @@ extern void engine_install_hooks(void);
 extern bool engine_enabled(void);
 extern void engine_count_checkpoint(void);
 extern void engine_count_ledger(void);
+extern void engine_retire_all(void);
 
 /* engine_take.c */
 extern EngineOutcome engine_take(const EngineRequest *request, Relation ledger, EngineTake *take);

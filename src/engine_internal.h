@@ -100,6 +100,7 @@ extern EngineEntry *engine_find(EngineSet *set, const EngineKey *key);
 extern EngineEntry *engine_find_or_claim(EngineSet *set, const EngineKey *key);
 extern void engine_sleep(EngineSet *set, const EngineKey *key, bool (*ready)(const EngineEntry *));
 extern void engine_wake(EngineSet *set);
+extern void engine_retire_entry(EngineEntry *entry);
 extern uint64 engine_new_generation(void);
 extern void engine_count(EngineCounter counter);
 extern uint64 engine_app_id(const char *app);

@@ -36,11 +36,13 @@ typedef struct Addition
 {
 	EngineKey key;
 	bool uncounted; /* not noted in the entry: the commit has it built anew */
+	int next;       /* in its chain */
 } Addition;
 
 static Addition *additions = NULL;
 static int addition_count = 0;
 static int addition_capacity = 0;
+static int addition_head[CHAINS]; /* as chain_head */
 
 static bool callbacks_registered = false;
 
@@ -80,17 +82,17 @@ reserve(int count)
 }
 
 static int
-chain_of(const EngineKey *key)
+chain_of(const pg_uuid_t *account)
 {
 	/* the last byte is the bucket, the one before it is random */
-	return key->account.data[UUID_LEN - 2] << 2 | (key->account.data[UUID_LEN - 3] & 3);
+	return account->data[UUID_LEN - 2] << 2 | (account->data[UUID_LEN - 3] & 3);
 }
 
 static void
 note(const EngineEntry *entry, const EngineSlot *slot, int64 tokens, bool landed)
 {
 	OwnTake *take = &own[own_count];
-	int chain = chain_of(&entry->key);
+	int chain = chain_of(&entry->key.account);
 
 	take->next = chain_head[chain];
 	chain_head[chain] = ++own_count;
@@ -108,7 +110,7 @@ pop(void)
 {
 	OwnTake *take = &own[--own_count];
 
-	chain_head[chain_of(&take->key)] = take->next;
+	chain_head[chain_of(&take->key.account)] = take->next;
 }
 
 static void
@@ -116,6 +118,8 @@ forget_all(void)
 {
 	if (own_count > 0)
 		memset(chain_head, 0, sizeof(chain_head));
+	if (addition_count > 0)
+		memset(addition_head, 0, sizeof(addition_head));
 	own_count = unlanded = addition_count = 0;
 }
 
@@ -146,7 +150,7 @@ engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
 {
 	int64 sum = 0;
 
-	for (int at = chain_head[chain_of(&entry->key)]; at > 0; at = own[at - 1].next)
+	for (int at = chain_head[chain_of(&entry->key.account)]; at > 0; at = own[at - 1].next)
 	{
 		const OwnTake *take = &own[at - 1];
 
@@ -165,7 +169,7 @@ engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
 void
 engine_rehome(const EngineEntry *entry)
 {
-	for (int at = chain_head[chain_of(&entry->key)]; at > 0; at = own[at - 1].next)
+	for (int at = chain_head[chain_of(&entry->key.account)]; at > 0; at = own[at - 1].next)
 		if (memcmp(&own[at - 1].key, &entry->key, sizeof(EngineKey)) == 0)
 			own[at - 1].generation = entry->generation;
 }
@@ -423,15 +427,6 @@ engine_land(void)
 	merge_newest();
 }
 
-/* Has the entry built anew; a build that is under way counts for nothing. */
-static void
-retire_entry(EngineEntry *entry)
-{
-	entry->retired++;
-	if (entry->state == ENTRY_VALID)
-		entry->state = ENTRY_INVALID;
-}
-
 /*
  * What the end of a transaction does with one of its takes in the entry it was
  * noted in. A newer build counted the rows as taken, or as not yet returned, and
@@ -459,7 +454,7 @@ settle(const OwnTake *take, bool committed)
 			slot->available += undecided;
 	}
 	if (entry != NULL && frees && (slot == NULL || entry->state == ENTRY_CLOSED))
-		retire_entry(entry);
+		engine_retire_entry(entry);
 	engine_unlock_set(set);
 }
 
@@ -518,7 +513,7 @@ engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
 		note(entry, slot, -tokens, true);
 	}
 	else if (entry != NULL)
-		retire_entry(entry);
+		engine_retire_entry(entry);
 	engine_unlock_set(set);
 	remember_addition(account, slot == NULL);
 }
@@ -531,7 +526,7 @@ retire(const EngineKey *key)
 	EngineEntry *entry = engine_find(set, key);
 
 	if (entry != NULL)
-		retire_entry(entry);
+		engine_retire_entry(entry);
 	engine_unlock_set(set);
 	engine_count(COUNTER_RETIREMENTS);
 }
@@ -551,9 +546,9 @@ engine_retire(const pg_uuid_t *account)
 static Addition *
 find_addition(const pg_uuid_t *account)
 {
-	for (int i = 0; i < addition_count; i++)
-		if (memcmp(additions[i].key.account.data, account->data, UUID_LEN) == 0)
-			return &additions[i];
+	for (int at = addition_head[chain_of(account)]; at > 0; at = additions[at - 1].next)
+		if (memcmp(additions[at - 1].key.account.data, account->data, UUID_LEN) == 0)
+			return &additions[at - 1];
 	return NULL;
 }
 
@@ -568,6 +563,20 @@ engine_may_serve(const pg_uuid_t *account)
 		   find_addition(account) == NULL;
 }
 
+static void
+reserve_additions(void)
+{
+	int capacity = Max(16, addition_capacity * 2);
+
+	engine_watch_transaction();
+	if (addition_count < addition_capacity)
+		return;
+	additions = additions == NULL
+					? MemoryContextAlloc(TopMemoryContext, sizeof(Addition) * capacity)
+					: repalloc_huge(additions, sizeof(Addition) * (Size) capacity);
+	addition_capacity = capacity;
+}
+
 /*
  * This transaction added tokens that only it may spend before it commits: from
  * now on the ledger serves it.
@@ -576,24 +585,18 @@ static void
 remember_addition(const pg_uuid_t *account, bool uncounted)
 {
 	Addition *addition = find_addition(account);
+	int chain = chain_of(account);
 
 	if (addition == NULL && lock_held_exclusively(account, LOCK_TOKENS))
 		return;
 	if (addition == NULL)
 	{
-		reserve(0);
-		if (addition_count == addition_capacity)
-		{
-			int capacity = Max(16, addition_capacity * 2);
-
-			additions = additions == NULL
-							? MemoryContextAlloc(TopMemoryContext, sizeof(Addition) * capacity)
-							: repalloc(additions, sizeof(Addition) * capacity);
-			addition_capacity = capacity;
-		}
-		addition = &additions[addition_count++];
+		reserve_additions();
+		addition = &additions[addition_count];
 		addition->key = engine_key(account);
 		addition->uncounted = false;
+		addition->next = addition_head[chain];
+		addition_head[chain] = ++addition_count;
 	}
 	addition->uncounted |= uncounted;
 }

@@ -81,14 +81,26 @@ giveback_drawn_by_request(const pg_uuid_t *account, int64 first_entry_no)
 	return list;
 }
 
+static bool
+somebody_watches_ledger(void)
+{
+	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
+	bool watched = writer_has_foreign_triggers(ledger);
+
+	table_close(ledger, AccessShareLock);
+	return watched;
+}
+
 /*
  * Locks the account for a return, which does nobody any harm. True: the lock is
- * the exclusive one, since there is no engine or it may not serve.
+ * the exclusive one, since there is no engine or it may not serve. Who has to
+ * write through somebody's trigger will need that lock, and takes it at once: two
+ * who both went from one to the other would wait for each other.
  */
 bool
 giveback_lock(const pg_uuid_t *account)
 {
-	bool exclusive = !engine_may_serve(account);
+	bool exclusive = !engine_may_serve(account) || somebody_watches_ledger();
 
 	lock_account(account, LOCK_TOKENS, exclusive ? ExclusiveLock : RowExclusiveLock);
 	return exclusive;

@@ -344,7 +344,8 @@ billing_guard_balance(PG_FUNCTION_ARGS)
  *
  * BEFORE plain DML on a table that balances are derived from: takes the
  * account's lock exclusively, so that nobody spends from shared memory what the
- * row changes, and retires its entry. Our own functions have seen to that.
+ * row changes, and retires its entry. Our own functions have seen to that. A
+ * restore, which goes over all accounts in any order, locks them all at once.
  */
 Datum
 billing_guard_engine(PG_FUNCTION_ARGS)
@@ -355,11 +356,13 @@ billing_guard_engine(PG_FUNCTION_ARGS)
 	bool isnull;
 	Datum account;
 
-	if (call_is_active())
+	if (call_is_own_statement())
 		return PointerGetDatum(result);
 	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID,
 						   RelationGetDescr(trigger->tg_relation), &isnull);
-	if (!isnull)
+	if (call_is_restore())
+		lock_all_to_change();
+	else if (!isnull)
 		lock_account(DatumGetUUIDP(account), LOCK_TOKENS, ExclusiveLock);
 	return PointerGetDatum(result);
 }

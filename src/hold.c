@@ -145,6 +145,23 @@ read_hold(Hold *hold, const pg_uuid_t *id)
 	UnregisterSnapshot(snapshot);
 }
 
+/* By its row, which the ending wrote anew. */
+static void
+require_visible_end(const pg_uuid_t *id)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Probe probe;
+	ScanKeyData key;
+
+	probe_key_uuid(&key, 1, id);
+	probe_begin(&probe, INDEX_HOLD_ID, snapshot, &key, 1);
+	if (probe_next(&probe))
+		probe_require_visible(
+			&probe, "The hold was ended by a transaction that committed after this one began.");
+	probe_end(&probe);
+	UnregisterSnapshot(snapshot);
+}
+
 static void
 raise_closed(const Hold *hold, const char *how, int64 used)
 {
@@ -214,6 +231,7 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 	}
 	else
 	{
+		require_visible_end(hold_id);
 		if (query_execute(&select_end,
 						  (NullableDatum[]){arg_uuid(&hold.account), arg_uuid(hold_id)}) == 0)
 			elog(ERROR, "hold %s has ended without a row in hold_end", identifier_text(hold_id));

@@ -4,8 +4,8 @@
  */
 #include "postgres.h"
 
-#include "access/sysattr.h"
-#include "access/tableam.h"
+#include "access/subtrans.h"
+#include "access/transam.h"
 #include "access/xact.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
@@ -57,6 +57,44 @@ set_int64(Datum *values, bool *nulls, int column, bool present, int64 value)
 	values[column - 1] = Int64GetDatum(value);
 }
 
+/* The row was deleted again by whoever is inserting it: nothing, however that ends. */
+static bool
+is_withdrawn(Probe *probe, const SnapshotData *dirty)
+{
+	return TransactionIdIsValid(dirty->xmin) && probe_is_withdrawn(probe);
+}
+
+static void
+probe_key(Probe *probe, Snapshot snapshot, const pg_uuid_t *account, Datum key)
+{
+	ScanKeyData keys[2];
+
+	probe_key_uuid(&keys[0], 1, account);
+	probe_key_text(&keys[1], 2, key);
+	probe_begin(probe, INDEX_LEDGER_KEY, snapshot, keys, 2);
+}
+
+/*
+ * Whether the duplicates that the index knows are only rows of others who gave
+ * way. Of several who look after they have inserted, at least all but one find
+ * another's row.
+ */
+static bool
+only_withdrawn_before(const Writer *writer, const pg_uuid_t *account, Datum key)
+{
+	SnapshotData dirty;
+	Probe probe;
+	bool only = true;
+
+	InitDirtySnapshot(dirty);
+	probe_key(&probe, &dirty, account, key);
+	while (only && probe_next(&probe))
+		only = ItemPointerEquals(&probe.slot->tts_tid, &writer->slot->tts_tid) ||
+			   is_withdrawn(&probe, &dirty);
+	probe_end(&probe);
+	return only;
+}
+
 /*
  * Appends one row. part_of is 0 for a request's first row, which alone carries
  * key, asked, answer and refund_of. False: the key is in use, or was a moment
@@ -92,33 +130,11 @@ ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int6
 		writer_insert(writer, values, nulls);
 		return true;
 	}
-	if (writer_insert_unless_duplicate(writer, values, nulls, INDEX_LEDGER_KEY))
+	if (writer_insert_unless_duplicate(writer, values, nulls, INDEX_LEDGER_KEY) ||
+		only_withdrawn_before(writer, request->account, values[LEDGER_IDEMPOTENCY_KEY - 1]))
 		return true;
 	writer_delete_last(writer);
 	return false;
-}
-
-/*
- * A row that was committed after a REPEATABLE READ transaction's snapshot must
- * not steer it: the same rule, and the same error, as INSERT … ON CONFLICT.
- */
-static void
-check_visible(Probe *probe)
-{
-	bool isnull;
-	Datum xmin;
-
-	if (!IsolationUsesXactSnapshot() ||
-		table_tuple_satisfies_snapshot(probe->table, probe->slot, GetTransactionSnapshot()))
-		return;
-	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
-	if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errdetail("The idempotency key was used by a transaction that committed after "
-						   "this one began."),
-				 errhint("Retry the transaction.")));
 }
 
 static void
@@ -141,43 +157,50 @@ read_answer(LedgerAnswer *answer, Probe *probe)
 		answer->hold = probe_uuid(probe, LEDGER_HOLD_ID);
 }
 
+static bool
+began_before_us(TransactionId xid)
+{
+	TransactionId own = GetTopTransactionIdIfAny();
+
+	return TransactionIdIsValid(own) &&
+		   TransactionIdPrecedes(SubTransGetTopmostTransaction(xid), own);
+}
+
 /*
  * One look for the key, at whatever state its row is in. Returns the transaction
  * to wait for, if the row is of one still in progress. When several came at once,
- * all but one gave way: those must not wait for each other while the one is there
- * to be waited for. Where it is not, their rows still bar the key from others.
+ * all but one gave way, and wait for the one. If that is rolled back, the oldest
+ * of them goes on and the others wait for it, none of them for a younger one.
  */
 static TransactionId
 look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum key)
 {
 	SnapshotData dirty;
 	Probe probe;
-	ScanKeyData keys[2];
 	TransactionId wait_for = InvalidTransactionId;
-	TransactionId withdrawn = InvalidTransactionId;
+	TransactionId older = InvalidTransactionId;
 
 	InitDirtySnapshot(dirty);
-	probe_key_uuid(&keys[0], 1, account);
-	probe_key_text(&keys[1], 2, key);
-	probe_begin(&probe, INDEX_LEDGER_KEY, &dirty, keys, 2);
+	probe_key(&probe, &dirty, account, key);
 	*found = false;
 	while (!*found && !TransactionIdIsValid(wait_for) && probe_next(&probe))
 	{
-		if (TransactionIdIsValid(dirty.xmin) && probe_is_withdrawn(&probe))
-			withdrawn = dirty.xmin;
+		if (is_withdrawn(&probe, &dirty))
+			older = began_before_us(dirty.xmin) ? dirty.xmin : older;
 		else if (TransactionIdIsValid(dirty.xmin))
 			wait_for = dirty.xmin;
 		else if (TransactionIdIsValid(dirty.xmax))
 			wait_for = dirty.xmax; /* being deleted, by whoever disabled the trigger */
 		else
 		{
-			check_visible(&probe);
+			probe_require_visible(&probe, "The idempotency key was used by a transaction that "
+										  "committed after this one began.");
 			read_answer(answer, &probe);
 			*found = true;
 		}
 	}
 	probe_end(&probe);
-	return *found || TransactionIdIsValid(wait_for) ? wait_for : withdrawn;
+	return *found || TransactionIdIsValid(wait_for) ? wait_for : older;
 }
 
 /*

@@ -4,16 +4,41 @@
  *
  * Extensions cannot add lock tag types, so these are advisory tags that SQL
  * cannot reach: pg_advisory_lock uses field4 1 and 2 only.
+ *
+ * The server's lock table has room for some thousands. A transaction that has
+ * locked too many accounts one by one locks all of them at once instead; so
+ * everybody who locks one says so in a place where such a transaction looks.
+ * Who shares an account with others who spend does that without any cost: by
+ * RowExclusiveLock on the ledger, which a backend takes in its own memory.
  */
 #include "postgres.h"
 
 #include "common/hashfn.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "storage/lock.h"
 
 #include "compat.h"
 #include "engine.h"
 #include "lock.h"
+#include "settings.h"
+#include "tables.h"
+
+/* Beyond the purposes: field4 of the tag on which whoever locks one account of a purpose says so. */
+#define LOCK_SCOPES 16
+
+/*
+ * What this transaction has locked one by one; after a rollback to a savepoint
+ * it may be less, which matters little. Whether it still holds a lock on all, the
+ * lock manager knows.
+ */
+static struct
+{
+	LocalTransactionId transaction;
+	bool widened;
+	int shared[LOCK_SCOPES];
+	int others[LOCK_SCOPES];
+} taken;
 
 /*
  * The tag holds 64 bits of the account's hash: two accounts that collide share
@@ -27,29 +52,179 @@ make_tag(LOCKTAG *tag, const pg_uuid_t *account, LockPurpose purpose)
 	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (hash >> 32), (uint32) hash, purpose);
 }
 
-/* Keeps every change out, of all accounts, for a batch of more accounts than it can lock. */
-void
-lock_all_accounts(void)
+static void
+make_scope_tag(LOCKTAG *tag, LockPurpose purpose)
 {
-	LOCKTAG tag;
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_ALL_TOKENS);
-	(void) LockAcquire(&tag, ShareLock, false, false);
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0,
+						 purpose == LOCK_TOKENS ? LOCK_ALL_TOKENS : LOCK_SCOPES + purpose);
 }
 
 static void
-announce_change(void)
+make_every_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_EVERY_ACCOUNT);
+}
+
+static void
+note_transaction(void)
+{
+	if (taken.transaction == compat_transaction_number())
+		return;
+	memset(&taken, 0, sizeof(taken));
+	taken.transaction = compat_transaction_number();
+}
+
+/* Keeps every change out, of all accounts, and lets others spend. */
+void
+lock_all_to_spend(void)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, 0, 0, LOCK_ALL_TOKENS);
-	(void) LockAcquire(&tag, RowExclusiveLock, false, false);
+	note_transaction();
+	taken.widened = true;
+	make_scope_tag(&tag, LOCK_TOKENS);
+	(void) LockAcquire(&tag, ShareLock, false, false);
+	LockRelationOid(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+}
+
+static bool
+holds_every_account(void)
+{
+	LOCKTAG tag;
+
+	if (taken.transaction != compat_transaction_number() || !taken.widened)
+		return false;
+	make_every_tag(&tag);
+	return compat_lock_held_by_me(&tag, ExclusiveLock);
+}
+
+/*
+ * Keeps everybody out, of all accounts: waits for whoever has spent or changed
+ * anything and is still in progress. No entry is valid while the lock is held.
+ * The second tag tells it from a lock on the ledger of somebody else's making.
+ */
+void
+lock_all_to_change(void)
+{
+	LOCKTAG tag;
+
+	note_transaction();
+	if (holds_every_account())
+		return;
+	taken.widened = true;
+	LockRelationOid(tables_oid(TABLE_LEDGER), ShareRowExclusiveLock);
+	make_every_tag(&tag);
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	engine_retire_all();
+}
+
+/* Whether a lock on all accounts, taken before, stands for this one. */
+static bool
+is_covered(LockPurpose purpose, LOCKMODE mode)
+{
+	LOCKTAG tag;
+
+	if (!taken.widened)
+		return false;
+	make_scope_tag(&tag, purpose);
+	if (purpose != LOCK_TOKENS)
+		return compat_lock_held_by_me(&tag, ExclusiveLock);
+	if (mode == RowExclusiveLock && compat_lock_held_by_me(&tag, ShareLock))
+		return true;
+	return holds_every_account();
+}
+
+/* False: somebody has it, and we were not to wait. */
+static bool
+lock_all(LockPurpose purpose, LOCKMODE mode, bool wait)
+{
+	LOCKTAG tag;
+
+	if (purpose == LOCK_TOKENS && !wait)
+		return false;
+	if (purpose == LOCK_TOKENS)
+		mode == RowExclusiveLock ? lock_all_to_spend() : lock_all_to_change();
+	else
+	{
+		make_scope_tag(&tag, purpose);
+		if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+			return false;
+		taken.widened = true;
+	}
+	return true;
+}
+
+/*
+ * Says that an account is locked, once it is: who still waits for one holds up
+ * nobody who wants them all. For the same reason a change lets go of the account
+ * while it waits for somebody who has them all.
+ */
+static bool
+enter_scope(const LOCKTAG *account, LockPurpose purpose, LOCKMODE mode, bool wait)
+{
+	LOCKTAG scope;
+
+	if (mode != ExclusiveLock)
+		return true;
+	make_scope_tag(&scope, purpose);
+	if (LockAcquire(&scope, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+		return true;
+	(void) LockRelease(account, mode, false);
+	if (!wait)
+		return false;
+	(void) LockAcquire(&scope, RowExclusiveLock, false, false);
+	(void) LockAcquire(account, mode, false, false);
+	return true;
+}
+
+/* The ledger stands for the scope of who spends; who changes takes that as well. */
+static bool
+enter_ledger(const LOCKTAG *account, LOCKMODE mode, bool wait)
+{
+	Oid ledger = tables_oid(TABLE_LEDGER);
+
+	if (wait)
+		LockRelationOid(ledger, RowExclusiveLock);
+	else if (!ConditionalLockRelationOid(ledger, RowExclusiveLock))
+	{
+		(void) LockRelease(account, mode, false);
+		return false;
+	}
+	return true;
+}
+
+static bool
+acquire(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode, bool wait, bool *fresh)
+{
+	int *count;
+	LOCKTAG tag;
+	LockAcquireResult result;
+
+	note_transaction();
+	*fresh = false;
+	if (is_covered(purpose, mode))
+		return true;
+	count = mode == RowExclusiveLock ? &taken.shared[purpose] : &taken.others[purpose];
+	if (*count >= settings_batch_lock_limit && lock_all(purpose, mode, wait))
+		return true;
+	make_tag(&tag, account, purpose);
+	result = LockAcquire(&tag, mode, false, !wait);
+	if (result == LOCKACQUIRE_NOT_AVAIL || !enter_scope(&tag, purpose, mode, wait) ||
+		(purpose == LOCK_TOKENS && !enter_ledger(&tag, mode, wait)))
+		return false;
+	*fresh = result == LOCKACQUIRE_OK;
+	*count += *fresh;
+	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
+		engine_retire(account);
+	return true;
 }
 
 void
 lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
-	(void) lock_account_fresh(account, purpose, mode);
+	bool fresh;
+
+	(void) acquire(account, purpose, mode, true, &fresh);
 }
 
 /*
@@ -59,15 +234,9 @@ lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 bool
 lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
-	LOCKTAG tag;
 	bool fresh;
 
-	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
-		announce_change();
-	make_tag(&tag, account, purpose);
-	fresh = LockAcquire(&tag, mode, false, false) != LOCKACQUIRE_ALREADY_HELD;
-	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
-		engine_retire(account);
+	(void) acquire(account, purpose, mode, true, &fresh);
 	return fresh;
 }
 
@@ -87,16 +256,15 @@ lock_held_exclusively(const pg_uuid_t *account, LockPurpose purpose)
 	LOCKTAG tag;
 
 	make_tag(&tag, account, purpose);
-	return compat_lock_held_by_me(&tag, ExclusiveLock);
+	return compat_lock_held_by_me(&tag, ExclusiveLock) || holds_every_account();
 }
 
 bool
 lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode)
 {
-	LOCKTAG tag;
+	bool fresh;
 
-	make_tag(&tag, account, purpose);
-	return LockAcquire(&tag, mode, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return acquire(account, purpose, mode, false, &fresh);
 }
 
 /* For changes that only add: additions do no harm to those who spend meanwhile. */

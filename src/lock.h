@@ -13,7 +13,8 @@
 
 typedef enum LockPurpose
 {
-	/* Of the whole database: ShareLock by a large batch, RowExclusiveLock by every change. */
+	/* Of the whole database: ShareLock by who spends from very many accounts, RowExclusiveLock by
+	 * every change of one. */
 	LOCK_ALL_TOKENS = 3,
 
 	/* Who buys, renews, orders, pays or ends plans of the account; one at a time. */
@@ -27,12 +28,16 @@ typedef enum LockPurpose
 	LOCK_SEATS = 6,
 
 	/* Who refunds a consumption; one at a time. */
-	LOCK_REFUNDS = 7
+	LOCK_REFUNDS = 7,
+
+	/* Of the whole database, held by who may change every account; nobody waits for it. */
+	LOCK_EVERY_ACCOUNT = 8
 } LockPurpose;
 
 extern void lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern bool lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
-extern void lock_all_accounts(void);
+extern void lock_all_to_spend(void);
+extern void lock_all_to_change(void);
 extern bool lock_held_exclusively(const pg_uuid_t *account, LockPurpose purpose);
 extern bool lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);

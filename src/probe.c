@@ -9,9 +9,11 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -50,6 +52,26 @@ probe_is_withdrawn(Probe *probe)
 	Datum xmax = slot_getsysattr(probe->slot, MaxTransactionIdAttributeNumber, &isnull);
 
 	return TransactionIdEquals(DatumGetTransactionId(xmin), DatumGetTransactionId(xmax));
+}
+
+/*
+ * A row that was committed after a REPEATABLE READ transaction's snapshot must
+ * not steer it: the same rule, and the same error, as INSERT … ON CONFLICT.
+ */
+void
+probe_require_visible(Probe *probe, const char *detail)
+{
+	bool isnull;
+	Datum xmin;
+
+	if (!IsolationUsesXactSnapshot() ||
+		table_tuple_satisfies_snapshot(probe->table, probe->slot, GetTransactionSnapshot()))
+		return;
+	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
+	if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
+		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+						errmsg("could not serialize access due to concurrent update"),
+						errdetail("%s", detail), errhint("Retry the transaction.")));
 }
 
 void

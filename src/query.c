@@ -44,6 +44,7 @@ query_execute(SqlQuery *query, const NullableDatum *args)
 	Datum values[QUERY_MAX_ARGS];
 	char nulls[QUERY_MAX_ARGS];
 	int result;
+	int outer;
 
 	if (query->plan == NULL || query->amount_type != tables_amount_type())
 		prepare(query);
@@ -52,8 +53,10 @@ query_execute(SqlQuery *query, const NullableDatum *args)
 		values[i] = args[i].value;
 		nulls[i] = args[i].isnull ? 'n' : ' ';
 	}
+	outer = call_begin_statement();
 	result = SPI_execute_snapshot(query->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
 								  false, true, 0);
+	call_end_statement(outer);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
 	return SPI_processed;

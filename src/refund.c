@@ -31,6 +31,8 @@ find_refund(const pg_uuid_t *account, int64 refund_of, int64 *asked, int64 *answ
 	found = probe_next(&probe);
 	if (found)
 	{
+		probe_require_visible(&probe, "The consumption was refunded by a transaction that "
+									  "committed after this one began.");
 		*asked = probe_int64(&probe, LEDGER_ASKED);
 		*answer = probe_int64(&probe, LEDGER_ANSWER);
 	}

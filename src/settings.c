@@ -17,7 +17,7 @@
 int settings_checkpoint_entries = 256;
 
 /*
- * Accounts of one batch that are locked one by one. Each takes a place in the
+ * Accounts that one transaction locks one by one. Each takes a place in the
  * server's lock table, of which there are max_locks_per_transaction (64) times
  * max_connections.
  */
@@ -39,10 +39,10 @@ int settings_exhausting_soon_percent = 10;
 void
 settings_define(void)
 {
-	DefineCustomIntVariable("billing.batch_lock_limit",
-							"Accounts of one batch above which it locks all accounts at once.",
-							NULL, &settings_batch_lock_limit, 512, 0, INT_MAX, PGC_SUSET, 0, NULL,
-							NULL, NULL);
+	DefineCustomIntVariable(
+		"billing.batch_lock_limit",
+		"Accounts of one transaction above which it locks all accounts at once.", NULL,
+		&settings_batch_lock_limit, 512, 0, INT_MAX, PGC_SUSET, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("billing.checkpoint_entries",
 							"Ledger entries after which an account's balances are summed anew.",
 							NULL, &settings_checkpoint_entries, 256, 1, INT_MAX, PGC_SUSET, 0, NULL,

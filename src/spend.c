@@ -48,9 +48,21 @@ void
 spend_begin(Spender *spender, bool locked)
 {
 	spender->locked = locked;
-	spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+	spender->ledger = NULL;
 	spender->open = false;
 	spender->gave_way = false;
+}
+
+/*
+ * To be opened after the account's lock: who waits for that is not to hold up
+ * who wants every account.
+ */
+static Relation
+ledger_of(Spender *spender)
+{
+	if (spender->ledger == NULL)
+		spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+	return spender->ledger;
 }
 
 static Writer *
@@ -67,7 +79,8 @@ spend_end(Spender *spender)
 {
 	if (spender->open)
 		writer_end(&spender->writer);
-	table_close(spender->ledger, NoLock);
+	if (spender->ledger != NULL)
+		table_close(spender->ledger, NoLock);
 }
 
 static bool
@@ -301,11 +314,11 @@ take(Spender *spender, const EngineRequest *request, EngineTake *take)
 	EngineOutcome outcome = ENGINE_READY;
 
 	if (denied)
-		outcome = engine_peek(request, spender->ledger, take);
+		outcome = engine_peek(request, ledger_of(spender), take);
 	if (outcome == ENGINE_READY)
 	{
 		(void) writer_of(spender);
-		outcome = engine_take(request, spender->ledger, take);
+		outcome = engine_take(request, ledger_of(spender), take);
 	}
 	denied = outcome == ENGINE_SHORT;
 	return outcome;
@@ -457,7 +470,7 @@ serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 
 	if (!spender->locked)
 		fresh = lock_account_fresh(request->account, LOCK_TOKENS, RowExclusiveLock);
-	if (!writer_has_foreign_triggers(spender->ledger) &&
+	if (!writer_has_foreign_triggers(ledger_of(spender)) &&
 		serve_from_engine(spender, request, answer))
 		return true;
 	if (fresh && !spender->gave_way)

@@ -49,6 +49,8 @@ writer_begin(Writer *writer, TableId table)
 	InitResultRelInfo(writer->result, writer->table, 0, NULL, 0);
 	ExecOpenIndices(writer->result, false);
 	writer->slot = table_slot_create(writer->table, NULL);
+	/* where triggers look for it, so that they do not open it once more */
+	writer->estate->es_opened_result_relations = list_make1(writer->result);
 	if (writer->foreign_triggers)
 		AfterTriggerBeginQuery();
 }
@@ -118,6 +120,8 @@ writer_end(Writer *writer)
 {
 	if (writer->foreign_triggers)
 		AfterTriggerEndQuery(writer->estate);
+	/* slots that triggers were shown their rows in */
+	ExecResetTupleTable(writer->estate->es_tupleTable, false);
 	ExecCloseIndices(writer->result);
 	ExecDropSingleTupleTableSlot(writer->slot);
 	table_close(writer->table, NoLock);

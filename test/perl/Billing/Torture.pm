@@ -526,6 +526,25 @@ sub least
     return $least;
 }
 
+# What happened to an account about the time of a denial; times in microseconds from the request on.
+sub tell_all
+{
+    my ($node, $id, $from, $until) = @_;
+    my $at = sub { return "$_[0] - $from" };
+    my $commit = sub { return $at->(committed_at($_[0])) . " BETWEEN -500000 AND $until - $from + 200000" };
+    diag "grant: @$_" for rows($node, "SELECT grant_id, tokens, app, priority, @{[ $at->(us('nullif(expires_at, \'infinity\')')) ]}, "
+          . "@{[ $at->(us('granted_at')) ]}, @{[ $at->(us('voided_at')) ]}, @{[ $at->(committed_at('g')) ]}, xmin, "
+          . "(SELECT @{[ $at->(committed_at('e')) ]} FROM billing.event e WHERE account_id = '$id' AND kind = 'tokens_granted' "
+          . "AND detail->>'grant_id' = grant_id::text) FROM billing.token_grant g WHERE account_id = '$id' "
+          . "AND (expires_at = 'infinity' OR @{[ us('expires_at') ]} > $from - 500000) AND (voided_at IS NULL OR @{[ us('voided_at') ]} > $from - 500000) ORDER BY priority, expires_at, granted_at");
+    diag "entry: @$_" for rows($node, "SELECT @{[ $at->(committed_at('l')) ]}, entry_no, kind, tokens, app, grant_id, hold_id, "
+          . "@{[ $at->(us('occurred_at')) ]}, xmin FROM billing.ledger l WHERE account_id = '$id' AND @{[ $commit->('l') ]} ORDER BY 1, 2");
+    diag "hold: @$_" for rows($node, "SELECT hold_id, tokens, @{[ $at->(us('expires_at')) ]}, e.kind, e.tokens, @{[ $at->(committed_at('e')) ]}, e.xmin "
+          . "FROM billing.hold h LEFT JOIN billing.hold_end e USING (account_id, hold_id) WHERE account_id = '$id' "
+          . "AND @{[ us('expires_at') ]} - $from BETWEEN -1000000 AND 2000000 ORDER BY 3");
+    return;
+}
+
 sub judge_denials
 {
     my ($node, @logs) = @_;
@@ -539,7 +558,7 @@ sub judge_denials
         next if $tokens > $least;
         push @unexplained, "$id asked for $tokens (app '$app') from $from to $until: at least $least, own $own, "
             . "answer $answer";
-        diag "there: @$_" for grep { $_->[0] > $from - 2_000_000 && $_->[0] < $until + 200_000 } @{ $timeline{$id} };
+        tell_all($node, $id, $from, $until) if @unexplained == 1;
     }
     is(join("\n", @unexplained), '', "$count denials, each explained");
     cmp_ok($count, '>', 0, 'there were denials');
