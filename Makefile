@@ -34,7 +34,9 @@ SQL_PIECES = \
 	view.sql \
 	report.sql \
 	worker.sql \
-	privilege.sql
+	restore.sql \
+	privilege.sql \
+	dump.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))
 ifneq ($(SQL_UNLISTED),)

@@ -27,7 +27,10 @@ typedef enum LockPurpose
 	LOCK_SEATS = 6,
 
 	/* Who refunds a consumption; one at a time. */
-	LOCK_REFUNDS = 7
+	LOCK_REFUNDS = 7,
+
+	/* Of the whole database: ShareLock by a session that restores, RowExclusiveLock by the worker. */
+	LOCK_RESTORE = 8
 } LockPurpose;
 
 extern void lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
@@ -38,6 +41,9 @@ extern bool lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LO
 extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
+
+extern void lock_restore(void);
+extern bool lock_unless_restored(void);
 
 /* Who decides which plan is the free plan; one at a time. */
 extern void lock_catalogue(void);

@@ -26,6 +26,7 @@
 #include "utils/wait_event.h"
 
 #include "identifier.h"
+#include "lock.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -59,8 +60,8 @@ typedef struct Run
 	int singly_until; /* in the list: one account a transaction, to find the one that fails */
 	int64 done;
 	bool busy;   /* an account was left to somebody else */
-	bool absent; /* the extension is not there, or somebody has locked it */
-	bool locked; /* the latter */
+	bool absent; /* the extension is not there, somebody has locked it, or a restore is under way */
+	bool locked; /* the last two */
 	bool leave;
 } Run;
 
@@ -137,7 +138,7 @@ must_leave(void)
 
 /*
  * The lock on the extension keeps DROP EXTENSION out until the transaction's
- * end; it is not waited for.
+ * end; it is not waited for. Nor is a restore, whose rows come table by table.
  */
 static bool
 lock_extension(Run *run)
@@ -152,7 +153,10 @@ lock_extension(Run *run)
 	if (run->locked)
 		return false;
 	AcceptInvalidationMessages();
-	return get_extension_oid("billing", true) == extension;
+	if (get_extension_oid("billing", true) != extension)
+		return false;
+	run->locked = !lock_unless_restored();
+	return !run->locked;
 }
 
 static void
@@ -164,7 +168,7 @@ finish(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* False: the extension is not there, or on its way out; no transaction was begun. */
+/* False: the extension is not there, on its way out or being restored; no transaction was begun. */
 static bool
 begin(Run *run, const char *activity)
 {
