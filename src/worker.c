@@ -62,6 +62,7 @@ typedef struct Run
 	bool busy;   /* an account was left to somebody else */
 	bool absent; /* the extension is not there, somebody has locked it, or a restore is under way */
 	bool locked; /* the last two */
+	bool replica; /* the rows come from another server, whose worker writes them */
 	bool leave;
 } Run;
 
@@ -288,7 +289,9 @@ work_on_list(Run *run, TimestampTz *earliest)
 	*earliest = DT_NOEND;
 	if (!begin(run, "billing: looking for what is due"))
 		return;
-	run->count = due_list(run->list, LIST_SIZE, earliest);
+	run->replica = due_is_replica();
+	if (!run->replica)
+		run->count = due_list(run->list, LIST_SIZE, earliest);
 	finish();
 	while (run->next < run->count && !run->absent && !run->leave)
 	{
@@ -305,6 +308,8 @@ next_due(Run *run, TimestampTz started_at)
 
 	if (run->leave && run->next < run->count)
 		return GetCurrentTimestamp();
+	if (run->replica)
+		return GetCurrentTimestamp() + worker_naptime * USECS_PER_SEC;
 	if (run->absent || !begin(run, "billing: looking for what will be due"))
 		return run->locked ? GetCurrentTimestamp() + USECS_PER_SEC : DT_NOEND;
 	next = due_next(run->busy ? started_at : DT_NOBEGIN);
@@ -354,7 +359,7 @@ run_once(Run *run)
 	MemoryContextSwitchTo(run->context);
 	run->list = palloc(sizeof(DueAccount) * LIST_SIZE);
 	run->done = 0;
-	run->busy = run->absent = run->locked = run->leave = false;
+	run->busy = run->absent = run->locked = run->replica = run->leave = false;
 	reported = false;
 	(void) worker_slot_claim(run->slot);
 	PG_TRY();

@@ -5,6 +5,7 @@ use strict;
 use warnings;
 
 use Billing::EveryKind;
+use Billing::Moves;
 use Billing::Session;
 use File::Basename;
 use IPC::Run;
@@ -26,7 +27,7 @@ sub cluster
 }
 
 my $node = cluster('old', "shared_preload_libraries = 'billing'\nbilling.worker_naptime = 1\n");
-$node->safe_psql('postgres', 'CREATE ROLE every_kind_app; CREATE ROLE every_kind_report');
+create_roles($node);
 $node->safe_psql('postgres', 'CREATE DATABASE shop');
 $node->safe_psql('shop', 'SET client_min_messages = warning; CREATE EXTENSION billing CASCADE');
 every_kind($node, 'shop');
@@ -122,29 +123,9 @@ is(join("\n", grep { !/role "\Q$me\E" already exists/ } $err =~ /(ERROR.*)/g), '
 judge('pg_dumpall', $new, 'shop', 1);
 
 # Billing goes on, wherever it is.
-foreach my $place ([ $node, 'r5' ], [ $node, 'r9' ], [ $new, 'shop' ])
-{
-    my ($where, $database) = @$place;
-    my $name = $where->name . " $database";
-    is($where->safe_psql($database, "SELECT granted, replayed FROM billing.try_consume_tokens($account{buyer}, 70, 'docs', 'spans two grants', 'print')"),
-        't|t', "$name: a key that was used is known");
-    is($where->safe_psql($database, "SELECT billing.consume_tokens($account{soon}, 5, 'docs')"), '0', "$name: the last token");
-    is($where->safe_psql($database, "SELECT reason FROM billing.try_consume_tokens($account{soon}, 1, 'docs')"), 'tokens_exhausted', "$name: and not one more");
-    is($where->safe_psql($database, "SELECT billing.capture_hold(hold_id, 2) FROM billing.hold WHERE account_id = $account{soon}"), '1', "$name: an open hold is captured");
-    is($where->safe_psql($database, "SELECT count(billing.subscribe($account{scheduled}, 'basic'))"), '1', "$name: what is scheduled is renewed");
-    is($where->safe_psql($database, "SELECT (billing.record_payment(order_id, 'card', 'pay 8', due)).accepted FROM billing.plan_order WHERE account_id = $account{buyer} AND status = 'open' AND plan = 'pack' AND idempotency_key IS NULL"), 't', "$name: an open order is paid");
-    is($where->safe_psql($database, "SELECT replayed FROM billing.plan_order o, billing.record_payment(o.order_id, 'card', 'pay 1', '30.00 USD', '5.00 USD') WHERE idempotency_key = 'order'"), 't', "$name: a notice of payment is known");
-    $where->safe_psql($database, "SELECT billing.advance_test_clock($account{clocked}, '70 days')");
-    is($where->safe_psql($database, "SELECT reason FROM billing.check_access($account{clocked})"), 'package_expired', "$name: a plan ends in its time");
-    is($where->safe_psql($database, "SELECT count(*) FROM billing.event WHERE account_id = $account{clocked} AND kind = 'free_plan_assigned'"), '1', "$name: and the free plan is assigned, once");
-    my ($status, undef, $refusal) = $where->psql($database, "INSERT INTO billing.account_user (account_id, email, email_key, role) VALUES ($account{crowded}, 'more\@example.com', '', 'member')");
-    like($refusal, qr/seat|limit/, "$name: who connects as the owner is held to the limit of users");
-    ($status, undef, $refusal) = $where->psql($database, "INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens) SELECT account_id, 1000, grant_id, tokens + 1 FROM billing.token_grant WHERE account_id = $account{soon}");
-    like($refusal, qr/overdrawn/, "$name: and to the balance");
-    ($status, undef, $refusal) = $where->psql($database, "DELETE FROM billing.ledger WHERE account_id = $account{soon}");
-    like($refusal, qr/cannot be deleted/, "$name: and to the record");
-    is($where->safe_psql($database, 'SELECT count(*) FROM billing.verify_ledger()'), '0', "$name: the ledger is sound afterwards");
-}
+goes_on('in parallel', $node, 'r5');
+goes_on('data only in one transaction', $node, 'r9');
+goes_on('pg_dumpall', $new, 'shop');
 my $seen = $node->safe_psql('shop', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)});
 is($node->safe_psql('r1', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)}), $seen, 'a consumer gets what it would have got');
 
