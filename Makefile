@@ -34,7 +34,9 @@ SQL_PIECES = \
 	view.sql \
 	report.sql \
 	worker.sql \
-	privilege.sql
+	restore.sql \
+	privilege.sql \
+	dump.sql
 
 SQL_UNLISTED := $(filter-out $(SQL_PIECES) $(EXTENSION)--%,$(notdir $(wildcard $(SRC)/sql/*.sql)))
 ifneq ($(SQL_UNLISTED),)
@@ -63,7 +65,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test torture bench cluster cluster-stop format check-format lint check-objects
+.PHONY: all demo test matrix torture bench cluster cluster-stop format check-format lint check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -75,6 +77,10 @@ demo:
 # T='test/sql/amount.sql test/t/crash.pl': only these.
 test:
 	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests $(T)
+
+# V='17 18': only these versions.
+matrix:
+	@T='$(T)' $(TOOLS)/matrix $(V)
 
 # Randomised and long: what they find depends on the machine's timing.
 torture:

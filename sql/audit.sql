@@ -28,5 +28,3 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.audit
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
 ALTER TABLE billing.audit ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.audit ENABLE ALWAYS TRIGGER no_truncate;
-
-SELECT pg_catalog.pg_extension_config_dump('billing.audit', '');

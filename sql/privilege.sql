@@ -120,6 +120,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_order', false, false, false),
     ('function', 'guard_user', false, false, false),
     ('function', 'guard_event', false, false, false),
+    ('function', 'guard_restore', false, false, false),
     ('function', 'prepare_user', false, false, false),
     ('function', 'note_due', false, false, false),
     -- money
@@ -214,8 +215,6 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
 INSERT INTO billing.privilege (object, name, application, administrator, reporting, secret) VALUES
     ('relation', 'account_user', false, true, false, '{password_hash}');
 
-SELECT pg_catalog.pg_extension_config_dump('billing.usage_level', '');
-
 REVOKE ALL ON ALL ROUTINES IN SCHEMA billing FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA billing FROM PUBLIC;
 REVOKE ALL ON TYPE billing.amount FROM PUBLIC;
@@ -241,3 +240,11 @@ REVOKE ALL ON TYPE
 
 COMMENT ON SCHEMA billing IS
 'Plans, tokens, seats, orders and payments. Functions enforce the rules, views show them; grant access with billing.grant_usage_to, nothing is granted to PUBLIC.';
+
+-- pg_dump cannot tell what became of a row type's rights, and would warn of each at every dump.
+DELETE FROM pg_catalog.pg_init_privs
+ WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass
+   AND objoid IN (SELECT t.oid
+                    FROM pg_catalog.pg_type t
+                    JOIN pg_catalog.pg_class c ON c.oid = t.typrelid
+                   WHERE t.typnamespace = 'billing'::pg_catalog.regnamespace AND c.relkind <> 'c');

@@ -9,6 +9,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "compat.h"
+
 typedef struct Account
 {
 	pg_uuid_t id;

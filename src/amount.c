@@ -5,6 +5,7 @@
 #include "postgres.h"
 
 #include "amount.h"
+#include "compat.h"
 #include "libpq/pqformat.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"

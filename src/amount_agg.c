@@ -9,6 +9,7 @@
 
 #include "amount.h"
 #include "common/int.h"
+#include "compat.h"
 #include "lib/stringinfo.h"
 #include "libpq/pqformat.h"
 

@@ -177,7 +177,7 @@ apply_entry(Balances *balances, Probe *probe)
 		return;
 	in_progress = of_another(probe, &grant->in_progress);
 	if (in_progress || of_ourselves(probe))
-		add_undecided(&grant->undecided, Abs(tokens));
+		add_undecided(&grant->undecided, tokens < 0 ? -tokens : tokens);
 	/* what others in progress return is not there yet; what they take is gone already */
 	if (in_progress && tokens < 0)
 		return;

@@ -438,7 +438,7 @@ settle(const OwnTake *take, bool committed)
 	EngineSet *set;
 	EngineEntry *entry;
 	EngineSlot *slot = NULL;
-	int64 undecided = Abs(take->tokens);
+	int64 undecided = (take->tokens < 0 ? -take->tokens : take->tokens);
 	bool frees = (take->tokens > 0) != committed;
 
 	if (undecided == 0)

@@ -345,7 +345,8 @@ billing_guard_balance(PG_FUNCTION_ARGS)
  * BEFORE plain DML on a table that balances are derived from: takes the
  * account's lock exclusively, so that nobody spends from shared memory what the
  * row changes, and retires its entry. Our own functions have seen to that. A
- * restore, which goes over all accounts in any order, locks them all at once.
+ * restore, which goes over all accounts in any order, locks them all at once;
+ * accounts come first in it, and from its first row on the worker waits.
  */
 Datum
 billing_guard_engine(PG_FUNCTION_ARGS)
@@ -358,6 +359,8 @@ billing_guard_engine(PG_FUNCTION_ARGS)
 
 	if (call_is_own_statement())
 		return PointerGetDatum(result);
+	if (call_is_restore())
+		lock_restore();
 	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID,
 						   RelationGetDescr(trigger->tg_relation), &isnull);
 	if (call_is_restore())

@@ -67,6 +67,9 @@ worker_install(void)
 {
 	BackgroundWorker worker;
 
+	/* pg_upgrade has read which transactions there are */
+	if (IsBinaryUpgrade)
+		return;
 	worker_install_hooks();
 	memset(&worker, 0, sizeof(worker));
 	strlcpy(worker.bgw_name, "billing launcher", BGW_MAXLEN);

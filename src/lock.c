@@ -291,3 +291,34 @@ lock_catalogue(void)
 
 	lock_account(&nil, LOCK_PLANS, ExclusiveLock);
 }
+
+static void
+make_restore_tag(LOCKTAG *tag)
+{
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, 0, 0, LOCK_RESTORE);
+}
+
+/*
+ * Keeps the worker out of a database that is half restored, to the session's
+ * end: a restore may take many transactions, in several sessions, and only its
+ * sessions know that it is one.
+ */
+void
+lock_restore(void)
+{
+	LOCKTAG tag;
+
+	make_restore_tag(&tag);
+	if (!compat_lock_held_by_me(&tag, ShareLock))
+		(void) LockAcquire(&tag, ShareLock, true, false);
+}
+
+/* False: the database is being restored. Else no restore begins before the transaction's end. */
+bool
+lock_unless_restored(void)
+{
+	LOCKTAG tag;
+
+	make_restore_tag(&tag);
+	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+}

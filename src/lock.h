@@ -31,7 +31,10 @@ typedef enum LockPurpose
 	LOCK_REFUNDS = 7,
 
 	/* Of the whole database, held by who may change every account; nobody waits for it. */
-	LOCK_EVERY_ACCOUNT = 8
+	LOCK_EVERY_ACCOUNT = 8,
+
+	/* Of the whole database: ShareLock by a session that restores, RowExclusiveLock by the worker. */
+	LOCK_RESTORE = 9
 } LockPurpose;
 
 extern void lock_account(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
@@ -43,6 +46,9 @@ extern bool lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LO
 extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
+
+extern void lock_restore(void);
+extern bool lock_unless_restored(void);
 
 /* Who decides which plan is the free plan; one at a time. */
 extern void lock_catalogue(void);

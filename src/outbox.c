@@ -32,6 +32,7 @@
 #include "argument.h"
 #include "binding.h"
 #include "call.h"
+#include "compat.h"
 #include "errors.h"
 #include "identifier.h"
 #include "outbox.h"
@@ -145,7 +146,7 @@ own_origin(void)
 void
 outbox_notify(const pg_uuid_t *account)
 {
-	if (max_prepared_xacts == 0 || IsBackgroundWorker)
+	if (max_prepared_xacts == 0 || compat_is_background_worker())
 		Async_Notify(NOTIFY_CHANNEL, identifier_text(account));
 }
 

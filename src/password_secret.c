@@ -3,6 +3,7 @@
 #include <sodium.h>
 
 #include "access/detoast.h"
+#include "compat.h"
 #include "encoding.h"
 #include "fmgr.h"
 #include "password.h"

@@ -9,6 +9,7 @@
 #include "utils/timestamp.h"
 
 #include "amount.h"
+#include "compat.h"
 #include "permission.h"
 
 typedef enum PlanKind

@@ -6,6 +6,7 @@
 #ifndef BILLING_SPEND_H
 #define BILLING_SPEND_H
 
+#include "compat.h"
 #include "reason.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"

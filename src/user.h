@@ -5,6 +5,7 @@
 #ifndef BILLING_USER_H
 #define BILLING_USER_H
 
+#include "compat.h"
 #include "holding.h"
 #include "probe.h"
 

@@ -26,6 +26,7 @@
 #include "utils/wait_event.h"
 
 #include "identifier.h"
+#include "lock.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -59,8 +60,9 @@ typedef struct Run
 	int singly_until; /* in the list: one account a transaction, to find the one that fails */
 	int64 done;
 	bool busy;   /* an account was left to somebody else */
-	bool absent; /* the extension is not there, or somebody has locked it */
-	bool locked; /* the latter */
+	bool absent; /* the extension is not there, somebody has locked it, or a restore is under way */
+	bool locked; /* the last two */
+	bool replica; /* the rows come from another server, whose worker writes them */
 	bool leave;
 } Run;
 
@@ -137,7 +139,7 @@ must_leave(void)
 
 /*
  * The lock on the extension keeps DROP EXTENSION out until the transaction's
- * end; it is not waited for.
+ * end; it is not waited for. Nor is a restore, whose rows come table by table.
  */
 static bool
 lock_extension(Run *run)
@@ -152,7 +154,10 @@ lock_extension(Run *run)
 	if (run->locked)
 		return false;
 	AcceptInvalidationMessages();
-	return get_extension_oid("billing", true) == extension;
+	if (get_extension_oid("billing", true) != extension)
+		return false;
+	run->locked = !lock_unless_restored();
+	return !run->locked;
 }
 
 static void
@@ -164,7 +169,7 @@ finish(void)
 	pgstat_report_activity(STATE_IDLE, NULL);
 }
 
-/* False: the extension is not there, or on its way out; no transaction was begun. */
+/* False: the extension is not there, on its way out or being restored; no transaction was begun. */
 static bool
 begin(Run *run, const char *activity)
 {
@@ -284,7 +289,9 @@ work_on_list(Run *run, TimestampTz *earliest)
 	*earliest = DT_NOEND;
 	if (!begin(run, "billing: looking for what is due"))
 		return;
-	run->count = due_list(run->list, LIST_SIZE, earliest);
+	run->replica = due_is_replica();
+	if (!run->replica)
+		run->count = due_list(run->list, LIST_SIZE, earliest);
 	finish();
 	while (run->next < run->count && !run->absent && !run->leave)
 	{
@@ -301,6 +308,8 @@ next_due(Run *run, TimestampTz started_at)
 
 	if (run->leave && run->next < run->count)
 		return GetCurrentTimestamp();
+	if (run->replica)
+		return GetCurrentTimestamp() + worker_naptime * USECS_PER_SEC;
 	if (run->absent || !begin(run, "billing: looking for what will be due"))
 		return run->locked ? GetCurrentTimestamp() + USECS_PER_SEC : DT_NOEND;
 	next = due_next(run->busy ? started_at : DT_NOBEGIN);
@@ -350,7 +359,7 @@ run_once(Run *run)
 	MemoryContextSwitchTo(run->context);
 	run->list = palloc(sizeof(DueAccount) * LIST_SIZE);
 	run->done = 0;
-	run->busy = run->absent = run->locked = run->leave = false;
+	run->busy = run->absent = run->locked = run->replica = run->leave = false;
 	reported = false;
 	(void) worker_slot_claim(run->slot);
 	PG_TRY();

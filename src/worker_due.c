@@ -69,6 +69,10 @@ static SqlQuery select_next = {
 static SqlQuery select_prepared = {.sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts "
 										  "WHERE database = pg_catalog.current_database())"};
 
+static SqlQuery select_replica = {.sql =
+									  "SELECT EXISTS (SELECT FROM pg_catalog.pg_subscription_rel "
+									  "WHERE srrelid = 'billing.subscription'::regclass)"};
+
 static SqlQuery insert_failure = {
 	.sql = "INSERT INTO billing.worker_failure AS f "
 		   "(account_id, failures, sqlstate, error, failed_at, retry_at) "
@@ -84,6 +88,23 @@ static SqlQuery insert_failure = {
 static SqlQuery delete_failure = {.sql = "DELETE FROM billing.worker_failure WHERE account_id = $1",
 								  .nargs = 1,
 								  .argtypes = {UUIDOID}};
+
+/*
+ * Whether accounts are replicated to here. What is due is then written where they
+ * come from, and would be in the way of what arrives if it were written here too.
+ */
+bool
+due_is_replica(void)
+{
+	Call call;
+	bool replica;
+
+	call_enter(&call);
+	query_execute(&select_replica, NULL);
+	replica = query_bool(0, 1);
+	call_leave(&call);
+	return replica;
+}
 
 /* Accounts with something due now, an account perhaps several times; earliest: since when. */
 int

@@ -93,6 +93,7 @@ typedef struct DueAccount
 	bool skip; /* it failed in this run */
 } DueAccount;
 
+extern bool due_is_replica(void);
 extern int due_list(DueAccount *list, int max, TimestampTz *earliest);
 extern int64 due_process(const DueAccount *due, bool *busy);
 extern TimestampTz due_next(TimestampTz after);

@@ -56,4 +56,5 @@ SELECT pg_temp.login('dan@example.com', 'correct horse battery');
 -- Settings have bounds
 SET billing.login_attempts = 0;
 ROLLBACK;
+\set VERBOSITY sqlstate
 SET billing.login_lockout_limit = '1d';

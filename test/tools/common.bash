@@ -51,7 +51,7 @@ choose_server()
     fi
 }
 
-# need_packages demo|test|lint: installs what is missing, or says what it is.
+# need_packages demo|test|lint|matrix: installs what is missing, or says what it is.
 need_packages()
 {
     local kind=$1 package
@@ -65,8 +65,10 @@ need_packages()
 
     wanted=(gcc libc6-dev libsodium-dev perl)
     [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major" "postgresql-server-dev-$major")
-    if [ "$kind" = test ]; then
-        wanted+=(argon2 botan "clang-format-$clang_format" libdatetime-perl libdatetime-timezone-perl
+    # another release's clang-format is another version
+    [ "$kind" != test ] || wanted+=("clang-format-$clang_format")
+    if [ "$kind" != demo ]; then
+        wanted+=(argon2 botan libdatetime-perl libdatetime-timezone-perl
             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
