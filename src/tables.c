@@ -42,7 +42,7 @@ static const TableInfo table_info[TABLE_COUNT] = {
 	[TABLE_HOLD] = {"hold", HOLD_ENDED, "ended"},
 	[TABLE_HOLD_END] = {"hold_end", HOLD_END_ENDED_AT, "ended_at"},
 	[TABLE_USER] = {"account_user", USER_REMOVED_AT, "removed_at"},
-	[TABLE_EVENT] = {"event", EVENT_DETAIL, "detail"},
+	[TABLE_EVENT] = {"event", EVENT_XID, "xid"},
 };
 
 static const IndexInfoEntry index_info[INDEX_COUNT] = {

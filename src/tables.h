@@ -217,7 +217,9 @@ typedef enum EventColumn
 	EVENT_EVENT_ID,
 	EVENT_KIND,
 	EVENT_OCCURRED_AT,
-	EVENT_DETAIL
+	EVENT_DETAIL,
+	EVENT_ORIGIN,
+	EVENT_XID
 } EventColumn;
 
 extern void tables_init(void);
