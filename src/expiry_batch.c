@@ -1,6 +1,6 @@
 /*
  * expiry_batch.c
- *	  What is due for many accounts, written down by few statements.
+ *	  What is due for many accounts, written down together.
  *
  * Most of what falls due is simple: a subscription ends, and nothing else of its
  * account is in force then, scheduled or due. Those are done together; every
@@ -8,53 +8,19 @@
  */
 #include "postgres.h"
 
-#include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/snapmgr.h"
 
-#include "call.h"
 #include "event.h"
 #include "expiry.h"
+#include "hold.h"
 #include "outbox.h"
 #include "plan.h"
-#include "query.h"
-
-/*
- * A time plan's only subscription that is not written down yet: it was in force
- * to its end, and with no period that ends later nothing is in force after it.
- */
-static SqlQuery select_simple = {
-	.sql =
-		"SELECT n, s.subscription_id, s.plan, s.expires_at "
-		"FROM unnest($1) WITH ORDINALITY due (account_id, n) "
-		"JOIN billing.account a USING (account_id) JOIN billing.subscription s USING (account_id) "
-		"WHERE a.test_clock IS NULL AND s.ended_at IS NULL AND NOT s.void AND s.expires_at <= $2 "
-		"AND s.started_at IS NOT NULL AND s.kind = 'subscription' AND s.replaced_by IS NULL "
-		"AND NOT EXISTS (SELECT FROM billing.subscription o WHERE o.account_id = s.account_id "
-		"AND o.subscription_id <> s.subscription_id AND NOT o.void "
-		"AND (o.ended_at IS NULL OR o.started_at IS NULL)) "
-		"AND NOT EXISTS (SELECT FROM billing.subscription_period p "
-		"WHERE p.account_id = s.account_id AND p.expires_at > s.expires_at AND NOT p.void) "
-		"AND EXISTS (SELECT FROM billing.subscription_period p "
-		"WHERE p.account_id = s.account_id AND p.expires_at = s.expires_at "
-		"AND p.subscription_id = s.subscription_id AND NOT p.void) "
-		"AND NOT EXISTS (SELECT FROM billing.plan_order o WHERE o.account_id = s.account_id "
-		"AND o.status = 'open' AND o.expires_at <= $2) "
-		"AND NOT EXISTS (SELECT FROM billing.hold h WHERE h.account_id = s.account_id "
-		"AND NOT h.ended AND h.expires_at <= $2)",
-	.nargs = 2,
-	.argtypes = {UUIDARRAYOID, TIMESTAMPTZOID}};
-
-static SqlQuery mark_ended = {
-	.sql = "UPDATE billing.subscription s SET ended_at = s.expires_at "
-		   "FROM unnest($1, $2) AS done (account_id, subscription_id) "
-		   "WHERE s.account_id = done.account_id AND s.subscription_id = done.subscription_id",
-	.nargs = 2,
-	.argtypes = {UUIDARRAYOID, UUIDARRAYOID}};
+#include "probe.h"
+#include "writer.h"
 
 typedef struct SimpleEnd
 {
+	ItemPointerData row;
 	pg_uuid_t account_id;
 	pg_uuid_t subscription_id;
 	char *plan;
@@ -67,47 +33,132 @@ typedef struct SimpleEnds
 	SimpleEnd *items;
 } SimpleEnds;
 
-static Datum
-uuid_array(const pg_uuid_t *first, Size distance, int count)
+/* What an account's row says; reading goes on while it is simple. */
+static bool
+has_real_clock(const pg_uuid_t *account, Snapshot snapshot)
 {
-	Datum *elements = palloc(sizeof(Datum) * Max(count, 1));
+	Account row;
 
-	for (int i = 0; i < count; i++)
-		elements[i] = UUIDPGetDatum((const pg_uuid_t *) ((const char *) first + distance * i));
-	return PointerGetDatum(
-		construct_array(elements, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	return account_read(&row, account, snapshot) && !row.has_test_clock;
+}
+
+static bool
+is_open(Probe *probe)
+{
+	return !probe_bool(probe, SUBSCRIPTION_VOID) && (probe_is_null(probe, SUBSCRIPTION_ENDED_AT) ||
+													 probe_is_null(probe, SUBSCRIPTION_STARTED_AT));
+}
+
+static bool
+ends_simply(Probe *probe, TimestampTz now)
+{
+	return probe_time(probe, SUBSCRIPTION_EXPIRES_AT) <= now &&
+		   !probe_is_null(probe, SUBSCRIPTION_STARTED_AT) &&
+		   probe_is_null(probe, SUBSCRIPTION_REPLACED_BY) &&
+		   strcmp(probe_text(probe, SUBSCRIPTION_KIND), "subscription") == 0;
+}
+
+/* The account's only subscription that is not written down to its end, if it is a simple one. */
+static bool
+find_subscription(SimpleEnd *end, TimestampTz now, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+	bool simple = true;
+	int open = 0;
+
+	probe_key_uuid(&key, 1, &end->account_id);
+	probe_begin(&probe, INDEX_SUBSCRIPTION_PKEY, snapshot, &key, 1);
+	while (simple && probe_next(&probe))
+	{
+		if (!is_open(&probe))
+			continue;
+		simple = ++open == 1 && ends_simply(&probe, now);
+		end->row = probe.slot->tts_tid;
+		end->subscription_id = probe_uuid(&probe, SUBSCRIPTION_SUBSCRIPTION_ID);
+		end->plan = probe_text(&probe, SUBSCRIPTION_PLAN);
+		end->at = probe_time(&probe, SUBSCRIPTION_EXPIRES_AT);
+	}
+	probe_end(&probe);
+	return simple && open == 1;
+}
+
+/* With no period that ends later nothing is in force after it; a time plan was until then. */
+static bool
+is_last_period(const SimpleEnd *end, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData keys[2];
+	bool found = false;
+	bool later = false;
+
+	probe_key_uuid(&keys[0], 1, &end->account_id);
+	probe_key_time(&keys[1], 2, BTGreaterEqualStrategyNumber, end->at);
+	probe_begin(&probe, INDEX_PERIOD_TIME, snapshot, keys, 2);
+	while (!later && probe_next(&probe))
+	{
+		pg_uuid_t id = probe_uuid(&probe, PERIOD_SUBSCRIPTION_ID);
+
+		if (probe_bool(&probe, PERIOD_VOID))
+			continue;
+		later = probe_time(&probe, PERIOD_EXPIRES_AT) > end->at;
+		found |= memcmp(id.data, end->subscription_id.data, UUID_LEN) == 0;
+	}
+	probe_end(&probe);
+	return found && !later;
+}
+
+static bool
+any_order_due(const pg_uuid_t *account, TimestampTz now, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+	bool found = false;
+
+	probe_key_uuid(&key, 1, account);
+	probe_begin(&probe, INDEX_ORDER_PKEY, snapshot, &key, 1);
+	while (!found && probe_next(&probe))
+		found =
+			probe_is_null(&probe, ORDER_CLOSED_AT) && probe_time(&probe, ORDER_EXPIRES_AT) <= now;
+	probe_end(&probe);
+	return found;
 }
 
 static void
 find_simple(SimpleEnds *ends, const pg_uuid_t *accounts, int count, TimestampTz now, bool *finished)
 {
-	Datum array = uuid_array(accounts, sizeof(pg_uuid_t), count);
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 
-	ends->count =
-		(int) query_execute(&select_simple, (NullableDatum[]){arg_datum(array), arg_time(now)});
-	ends->items = palloc(sizeof(SimpleEnd) * Max(ends->count, 1));
-	for (int i = 0; i < ends->count; i++)
+	ends->count = 0;
+	ends->items = palloc(sizeof(SimpleEnd) * Max(count, 1));
+	for (int i = 0; i < count; i++)
 	{
-		int number = (int) query_int64(i, 1) - 1;
+		SimpleEnd *end = &ends->items[ends->count];
 
-		finished[number] = true;
-		ends->items[i] = (SimpleEnd){.account_id = accounts[number],
-									 .subscription_id = query_uuid(i, 2),
-									 .plan = query_text(i, 3),
-									 .at = query_time(i, 4)};
+		end->account_id = accounts[i];
+		finished[i] = has_real_clock(&accounts[i], snapshot) &&
+					  find_subscription(end, now, snapshot) && is_last_period(end, snapshot) &&
+					  !any_order_due(&accounts[i], now, snapshot) &&
+					  !hold_any_overdue(&accounts[i]);
+		ends->count += finished[i];
 	}
+	UnregisterSnapshot(snapshot);
 }
 
-static void
+/* False, and nothing is done: somebody's trigger must see each change. */
+static bool
 mark(const SimpleEnds *ends)
 {
-	NullableDatum args[2];
+	Writer writer;
+	bool foreign;
 
-	args[0] = arg_datum(uuid_array(&ends->items[0].account_id, sizeof(SimpleEnd), ends->count));
-	args[1] =
-		arg_datum(uuid_array(&ends->items[0].subscription_id, sizeof(SimpleEnd), ends->count));
-	if (query_execute(&mark_ended, args) != (uint64) ends->count)
-		elog(ERROR, "a subscription was ended by somebody who does not hold its account's lock");
+	writer_begin(&writer, TABLE_SUBSCRIPTION);
+	foreign = writer_has_foreign_update_triggers(writer.table);
+	for (int i = 0; i < ends->count && !foreign; i++)
+		writer_set(&writer, &ends->items[i].row, SUBSCRIPTION_ENDED_AT,
+				   TimestampTzGetDatum(ends->items[i].at));
+	writer_end(&writer);
+	return !foreign;
 }
 
 static void
@@ -144,10 +195,13 @@ expiry_run_simple(const pg_uuid_t *accounts, int count, TimestampTz now, bool *f
 	SimpleEnds ends;
 
 	find_simple(&ends, accounts, count, now, finished);
-	if (ends.count > 0)
+	if (ends.count == 0)
+		return 0;
+	if (!mark(&ends))
 	{
-		mark(&ends);
-		write_events(&ends);
+		memset(finished, 0, sizeof(bool) * count);
+		return 0;
 	}
+	write_events(&ends);
 	return ends.count;
 }
