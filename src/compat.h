@@ -6,6 +6,7 @@
 #define BILLING_COMPAT_H
 
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
@@ -64,6 +65,28 @@ compat_insert_index_tuples(ResultRelInfo *result, TupleTableSlot *slot, EState *
 		ExecInsertIndexTuples(result, slot, estate, false, arbiters != NIL, &duplicate, arbiters));
 #endif
 	return !duplicate;
+}
+
+/* Replaces the row and inserts the index entries that it needs. */
+static inline void
+compat_update(ResultRelInfo *result, ItemPointer old, TupleTableSlot *slot, EState *estate)
+{
+	Relation table = result->ri_RelationDesc;
+
+#if PG_VERSION_NUM >= 160000
+	TU_UpdateIndexes indexes;
+
+	simple_table_tuple_update(table, old, slot, InvalidSnapshot, &indexes);
+	if (indexes != TU_None)
+		list_free(ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL,
+										indexes == TU_Summarizing));
+#else
+	bool indexes;
+
+	simple_table_tuple_update(table, old, slot, InvalidSnapshot, &indexes);
+	if (indexes)
+		list_free(ExecInsertIndexTuples(result, slot, estate, true, false, NULL, NIL));
+#endif
 }
 
 /* The file that holds the table now; it changes with TRUNCATE, VACUUM FULL and CLUSTER. */

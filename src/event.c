@@ -4,11 +4,15 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
+#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datetime.h"
+#include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/xid8.h"
 
 #include "event.h"
 #include "identifier.h"
@@ -101,4 +105,29 @@ event_write(const pg_uuid_t *account, const char *kind, TimestampTz occurred_at,
 				  (NullableDatum[]){arg_uuid(account), arg_uuid(&id), arg_text(kind),
 									arg_time(occurred_at),
 									arg_text(detail == NULL ? "{}" : detail->json.data)});
+}
+
+/*
+ * One of many, into billing.event, which the writer was begun with. The caller
+ * has seen a row that refers to the account, which therefore cannot go; what the
+ * table's own triggers would set is set here.
+ */
+void
+event_insert(Writer *writer, const pg_uuid_t *account, const char *kind, TimestampTz occurred_at,
+			 EventDetail *detail)
+{
+	pg_uuid_t id;
+	Datum values[EVENT_XID];
+	bool nulls[EVENT_XID] = {false};
+
+	identifier_new(&id, account);
+	appendStringInfoChar(&detail->json, '}');
+	values[EVENT_ACCOUNT_ID - 1] = UUIDPGetDatum(account);
+	values[EVENT_EVENT_ID - 1] = UUIDPGetDatum(&id);
+	values[EVENT_KIND - 1] = CStringGetTextDatum(kind);
+	values[EVENT_OCCURRED_AT - 1] = TimestampTzGetDatum(occurred_at);
+	values[EVENT_DETAIL - 1] = DirectFunctionCall1(jsonb_in, CStringGetDatum(detail->json.data));
+	values[EVENT_ORIGIN - 1] = Int64GetDatum((int64) GetSystemIdentifier());
+	values[EVENT_XID - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+	writer_insert(writer, values, nulls);
 }

@@ -10,6 +10,7 @@
 #include "utils/uuid.h"
 
 #include "amount.h"
+#include "writer.h"
 
 /* The figures of an event, built field by field; names are literals of ours. */
 typedef struct EventDetail
@@ -27,5 +28,7 @@ extern void event_detail_time(EventDetail *detail, const char *name, TimestampTz
 
 extern void event_write(const pg_uuid_t *account, const char *kind, TimestampTz occurred_at,
 						EventDetail *detail);
+extern void event_insert(Writer *writer, const pg_uuid_t *account, const char *kind,
+						 TimestampTz occurred_at, EventDetail *detail);
 
 #endif /* BILLING_EVENT_H */

@@ -11,44 +11,13 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "utils/array.h"
 #include "utils/snapmgr.h"
 
-#include "argument.h"
-#include "binding.h"
-#include "call.h"
 #include "event.h"
 #include "expiry.h"
 #include "holding.h"
-#include "identifier.h"
-#include "lock.h"
 #include "order.h"
-#include "outbox.h"
 #include "query.h"
-#include "spend.h"
-
-PG_FUNCTION_INFO_V1(billing_expire_due);
-
-/*
- * Accounts with something due. A test clock is honoured; rows that another
- * session is working on are its business.
- */
-static SqlQuery select_due = {
-	.sql = "SELECT due.account_id, min(due.at) FROM ("
-		   "SELECT account_id, expires_at AS at FROM billing.subscription "
-		   "WHERE ended_at IS NULL AND NOT void "
-		   "UNION ALL SELECT account_id, effective_at FROM billing.subscription "
-		   "WHERE started_at IS NULL AND NOT void "
-		   "UNION ALL SELECT account_id, expires_at FROM billing.plan_order "
-		   "WHERE closed_at IS NULL) due JOIN billing.account a USING (account_id) "
-		   "WHERE due.at <= CASE WHEN a.test_clock IS NULL THEN clock_timestamp() "
-		   "ELSE a.test_clock END "
-		   "AND due.at <= (SELECT greatest(clock_timestamp(), max(t.test_clock)) "
-		   "FROM billing.account t WHERE t.test_clock IS NOT NULL) "
-		   "AND due.account_id <> ALL ($1) GROUP BY due.account_id ORDER BY 2, 1 LIMIT $2",
-	.nargs = 2,
-	.argtypes = {UUIDARRAYOID, INT8OID}};
 
 /* The kinds of what is due, in the order in which they come at the same instant. */
 #define DUE_END   1
@@ -115,6 +84,24 @@ was_in_force(const Account *account, const pg_uuid_t *subscription_id, Timestamp
 	return found;
 }
 
+/* Of the event free_plan_assigned; free_plan NULL: there is none in the catalogue. */
+void
+expiry_describe_loss(EventDetail *detail, const PlanVersion *free_plan, const char *why)
+{
+	event_detail_begin(detail);
+	event_detail_text(detail, "plan", free_plan == NULL ? NULL : free_plan->code);
+	event_detail_text(detail, "because", why);
+}
+
+/* Of the events of a subscription that starts or ends. */
+void
+expiry_describe_subscription(EventDetail *detail, const pg_uuid_t *id, const char *plan)
+{
+	event_detail_begin(detail);
+	event_detail_uuid(detail, "subscription_id", id);
+	event_detail_text(detail, "plan", plan);
+}
+
 void
 expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *why)
 {
@@ -123,9 +110,7 @@ expiry_free_plan_assigned(const Account *account, TimestampTz at, const char *wh
 	EventDetail detail;
 
 	UnregisterSnapshot(snapshot);
-	event_detail_begin(&detail);
-	event_detail_text(&detail, "plan", free_plan == NULL ? NULL : free_plan->code);
-	event_detail_text(&detail, "because", why);
+	expiry_describe_loss(&detail, free_plan, why);
 	event_write(&account->id, "free_plan_assigned", at, &detail);
 }
 
@@ -166,9 +151,7 @@ write_event(const Account *account, const char *kind, const Due *due)
 {
 	EventDetail detail;
 
-	event_detail_begin(&detail);
-	event_detail_uuid(&detail, "subscription_id", &due->id);
-	event_detail_text(&detail, "plan", due->plan);
+	expiry_describe_subscription(&detail, &due->id, due->plan);
 	event_write(&account->id, kind, due->at, &detail);
 }
 
@@ -229,77 +212,4 @@ expiry_run_account(const Account *account, TimestampTz now)
 	if (lost)
 		expiry_plan_lost(account, lost_at, "package_expired");
 	return done;
-}
-
-/* Does one account's work unless another session has its lock. */
-static int64
-expire_account(const pg_uuid_t *account_id)
-{
-	Account account;
-	int64 done;
-
-	if (!lock_account_if_free(account_id, LOCK_PLANS, ExclusiveLock))
-		return 0;
-	account_require(&account, account_id);
-	done = expiry_run_account(&account, account_verb_time(&account));
-	if (done > 0)
-		outbox_notify(account_id);
-	return done;
-}
-
-#define EXPIRE_BATCH 1000
-
-/* Works on a batch of due accounts, leaving out those already seen; returns how many there were. */
-static uint64
-expire_batch(ArrayBuildState **seen, int64 max_rows, int64 *done)
-{
-	Datum seen_array = *seen == NULL ? PointerGetDatum(construct_empty_array(UUIDOID))
-									 : makeArrayResult(*seen, call_memory());
-	uint64 count = query_execute(&select_due,
-								 (NullableDatum[]){arg_datum(seen_array), arg_int64(EXPIRE_BATCH)});
-	pg_uuid_t *accounts = MemoryContextAlloc(call_memory(), sizeof(pg_uuid_t) * (count + 1));
-
-	for (uint64 i = 0; i < count; i++)
-		accounts[i] = query_uuid(i, 1);
-	for (uint64 i = 0; i < count && *done < max_rows; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		*done += expire_account(&accounts[i]);
-		*seen = accumArrayResult(*seen, UUIDPGetDatum(&accounts[i]), false, UUIDOID, call_memory());
-	}
-	return count;
-}
-
-/*
- * billing.expire_due(max_rows bigint) → bigint
- *
- * Writes down what is due: the end of subscriptions and the assignment of the
- * free plan, the start of scheduled subscriptions, the lapse of orders; returns
- * how many of them there were. Stops after max_rows
- * (NULL: when nothing is left), an account being finished once begun. Safe at
- * any time and from several sessions: accounts that another one is working on
- * are left to it. Access never waits for it. max_rows not positive: 22023.
- */
-Datum
-billing_expire_due(PG_FUNCTION_ARGS)
-{
-	Call call;
-	ArrayBuildState *seen = NULL;
-	int64 max_rows = PG_INT64_MAX;
-	int64 done = 0;
-
-	if (!PG_ARGISNULL(0))
-		max_rows = PG_GETARG_INT64(0);
-	if (max_rows <= 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
-				 errdetail("It is " INT64_FORMAT ".", max_rows),
-				 errhint("Pass 1 or more, or NULL for no limit.")));
-	spend_prevent("billing.expire_due()");
-	binding_refuse();
-	call_enter(&call);
-	while (done < max_rows && expire_batch(&seen, max_rows, &done) > 0)
-		;
-	call_leave(&call);
-	PG_RETURN_INT64(done);
 }

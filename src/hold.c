@@ -308,6 +308,14 @@ any_overdue(const pg_uuid_t *account, TimestampTz *now)
 	return found;
 }
 
+bool
+hold_any_overdue(const pg_uuid_t *account)
+{
+	TimestampTz now;
+
+	return any_overdue(account, &now);
+}
+
 /*
  * Lets every hold of the account that is over lapse, dated at its own end. The
  * caller has called giveback_lock() or holds the exclusive lock. Returns their

@@ -7,6 +7,7 @@
 
 #include "utils/uuid.h"
 
+extern bool hold_any_overdue(const pg_uuid_t *account);
 extern int hold_lapse_due(const pg_uuid_t *account);
 
 #endif /* BILLING_HOLD_H */

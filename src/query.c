@@ -4,6 +4,7 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -35,6 +36,18 @@ prepare(SqlQuery *query)
 	query->amount_type = tables_amount_type();
 }
 
+static void
+split_arguments(SqlQuery *query, const NullableDatum *args, Datum *values, char *nulls)
+{
+	if (query->plan == NULL || query->amount_type != tables_amount_type())
+		prepare(query);
+	for (int i = 0; i < query->nargs; i++)
+	{
+		values[i] = args[i].value;
+		nulls[i] = args[i].isnull ? 'n' : ' ';
+	}
+}
+
 /*
  * Runs the statement with args[0 .. nargs - 1]; returns the number of rows.
  */
@@ -46,19 +59,37 @@ query_execute(SqlQuery *query, const NullableDatum *args)
 	int result;
 	int outer;
 
-	if (query->plan == NULL || query->amount_type != tables_amount_type())
-		prepare(query);
-	for (int i = 0; i < query->nargs; i++)
-	{
-		values[i] = args[i].value;
-		nulls[i] = args[i].isnull ? 'n' : ' ';
-	}
+	split_arguments(query, args, values, nulls);
 	outer = call_begin_statement();
 	result = SPI_execute_snapshot(query->plan, values, nulls, GetLatestSnapshot(), InvalidSnapshot,
 								  false, true, 0);
 	call_end_statement(outer);
 	if (result < 0)
 		elog(ERROR, "SPI_execute_snapshot failed: %s", SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* To be closed with SPI_cursor_close. */
+Portal
+query_open(SqlQuery *query, const NullableDatum *args)
+{
+	Datum values[QUERY_MAX_ARGS];
+	char nulls[QUERY_MAX_ARGS];
+	Portal portal;
+
+	split_arguments(query, args, values, nulls);
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	portal = SPI_cursor_open(NULL, query->plan, values, nulls, true);
+	PopActiveSnapshot();
+	return portal;
+}
+
+/* The next rows, at most max; their number. */
+uint64
+query_fetch(Portal portal, int64 max)
+{
+	SPI_cursor_fetch(portal, true, (long) max);
 	return SPI_processed;
 }
 

@@ -31,6 +31,10 @@ typedef struct SqlQuery
 
 extern uint64 query_execute(SqlQuery *query, const NullableDatum *args);
 
+/* A query read in portions, as it was when it was opened. */
+extern Portal query_open(SqlQuery *query, const NullableDatum *args);
+extern uint64 query_fetch(Portal portal, int64 max);
+
 /* Of row number row of the last query; pass-by-reference results are copied to the caller's memory. */
 extern bool query_is_null(uint64 row, int column);
 extern Datum query_datum(uint64 row, int column);

@@ -35,14 +35,16 @@ static const TableInfo table_info[TABLE_COUNT] = {
 	[TABLE_PLAN] = {"plan", PLAN_RETIRED_AT, "retired_at"},
 	[TABLE_PLAN_VERSION] = {"plan_version", PLAN_VERSION_CREATED_AT, "created_at"},
 	[TABLE_ROLE] = {"role", ROLE_CREATED_AT, "created_at"},
+	[TABLE_SUBSCRIPTION] = {"subscription", SUBSCRIPTION_STARTED_AT, "started_at"},
 	[TABLE_PERIOD] = {"subscription_period", PERIOD_CREATED_AT, "created_at"},
+	[TABLE_ORDER] = {"plan_order", ORDER_CLOSED_AT, "closed_at"},
 	[TABLE_GRANT] = {"token_grant", GRANT_VOIDED_AT, "voided_at"},
 	[TABLE_LEDGER] = {"ledger", LEDGER_REFUND_OF, "refund_of"},
 	[TABLE_CHECKPOINT] = {"checkpoint", CHECKPOINT_CREATED_AT, "created_at"},
 	[TABLE_HOLD] = {"hold", HOLD_ENDED, "ended"},
 	[TABLE_HOLD_END] = {"hold_end", HOLD_END_ENDED_AT, "ended_at"},
 	[TABLE_USER] = {"account_user", USER_REMOVED_AT, "removed_at"},
-	[TABLE_EVENT] = {"event", EVENT_DETAIL, "detail"},
+	[TABLE_EVENT] = {"event", EVENT_XID, "xid"},
 };
 
 static const IndexInfoEntry index_info[INDEX_COUNT] = {
@@ -52,7 +54,9 @@ static const IndexInfoEntry index_info[INDEX_COUNT] = {
 	[INDEX_PLAN_PKEY] = {"plan_pkey", TABLE_PLAN},
 	[INDEX_PLAN_VERSION_PKEY] = {"plan_version_pkey", TABLE_PLAN_VERSION},
 	[INDEX_ROLE_PKEY] = {"role_pkey", TABLE_ROLE},
+	[INDEX_SUBSCRIPTION_PKEY] = {"subscription_pkey", TABLE_SUBSCRIPTION},
 	[INDEX_PERIOD_TIME] = {"subscription_period_time_idx", TABLE_PERIOD},
+	[INDEX_ORDER_PKEY] = {"plan_order_pkey", TABLE_ORDER},
 	[INDEX_GRANT_PKEY] = {"token_grant_pkey", TABLE_GRANT},
 	[INDEX_GRANT_TIME] = {"token_grant_time_idx", TABLE_GRANT},
 	[INDEX_GRANT_ID] = {"token_grant_grant_id_key", TABLE_GRANT},

@@ -57,7 +57,8 @@ typedef struct Run
 	DueAccount *list;
 	int count;
 	int next;         /* in the list */
-	int singly_until; /* in the list: one account a transaction, to find the one that fails */
+	int apart_until;  /* in the list: each account by itself, to find the one that fails */
+	int singly_until; /* in the list: one account a transaction, for the same reason */
 	int64 done;
 	bool busy;   /* an account was left to somebody else */
 	bool absent; /* the extension is not there, somebody has locked it, or a restore is under way */
@@ -233,18 +234,39 @@ account_failed(Run *run, int number, const ErrorData *error)
 	finish();
 }
 
+/* Those of the batch that are not left to the next; *at is where an error is, if there is one. */
+static int64
+do_batch(Run *run, int first, int last, volatile int *at)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	int64 done = 0;
+
+	for (int i = first; i < last; i++)
+		run->list[i].done = false;
+	if (first >= run->apart_until)
+		done += due_process_simple(&run->list[first], last - first, &run->busy);
+	for (*at = first; *at < last; (*at)++)
+	{
+		if (run->list[*at].skip || run->list[*at].done)
+			continue;
+		if (*at > first && GetCurrentTimestamp() > start + LONGEST_BATCH)
+			break;
+		done += due_process(&run->list[*at], &run->busy);
+	}
+	return done;
+}
+
 /*
- * One transaction. A failure at one account leaves it out, and the others are
- * done again; one at commit may be any account's, so then they are done singly.
+ * One transaction. When the accounts done together raise an error, each is done
+ * by itself. A failure at one leaves it out, and the others are done again; one
+ * at commit may be any account's, so then they are done singly.
  */
 static void
 work_on_batch(Run *run)
 {
 	int first = run->next;
 	int last = Min(run->count, first + (first < run->singly_until ? 1 : worker_batch));
-	TimestampTz start = GetCurrentTimestamp();
-	volatile int at = first;
-	volatile int64 done = 0;
+	volatile int at = -1;
 	volatile bool committing = false;
 	ErrorData *volatile error = NULL;
 
@@ -252,13 +274,8 @@ work_on_batch(Run *run)
 	{
 		if (begin(run, "billing: writing down what is due"))
 		{
-			for (; at < last; at++)
-			{
-				if (at > first && GetCurrentTimestamp() > start + LONGEST_BATCH)
-					break;
-				if (!run->list[at].skip)
-					done += due_process(&run->list[at], &run->busy);
-			}
+			int64 done = do_batch(run, first, last, &at);
+
 			committing = true;
 			finish();
 			run->next = at;
@@ -274,8 +291,10 @@ work_on_batch(Run *run)
 		return;
 	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		ReThrowError(error);
-	if (committing && at - first > 1)
-		run->singly_until = at;
+	if (at < 0)
+		run->apart_until = last;
+	else if (committing && at - first > 1)
+		run->apart_until = run->singly_until = at;
 	else
 		account_failed(run, committing ? first : at, error);
 	FreeErrorData(error);
@@ -285,7 +304,7 @@ work_on_batch(Run *run)
 static void
 work_on_list(Run *run, TimestampTz *earliest)
 {
-	run->count = run->next = run->singly_until = 0;
+	run->count = run->next = run->apart_until = run->singly_until = 0;
 	*earliest = DT_NOEND;
 	if (!begin(run, "billing: looking for what is due"))
 		return;

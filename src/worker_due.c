@@ -10,10 +10,12 @@
 
 #include "account.h"
 #include "call.h"
+#include "engine.h"
 #include "expiry.h"
 #include "giveback.h"
 #include "hold.h"
 #include "lock.h"
+#include "outbox.h"
 #include "query.h"
 #include "worker_internal.h"
 
@@ -22,16 +24,23 @@
 
 /*
  * By each account's clock. The second condition is what the index is asked for.
- * $1 is now, $2 how many are wanted at most.
+ * $1 is now.
  */
-#define LIST_OF(table, alias, column, open)                                                        \
+#define DUE_OF(table, alias, column, open)                                                         \
 	"(SELECT " alias ".account_id, false AS failed, " alias "." column                             \
 	" AS at FROM billing." table " " alias                                                         \
 	" JOIN billing.account a USING (account_id) WHERE " open " AND " alias "." column              \
 	" <= CASE WHEN a.test_clock IS NULL THEN $1 ELSE a.test_clock END"                             \
 	" AND " alias "." column " <= greatest($1, (SELECT max(t.test_clock) FROM billing.account t "  \
-	"WHERE t.test_clock IS NOT NULL)) AND NOT EXISTS (SELECT FROM billing.worker_failure f "       \
-	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT $2)"
+	"WHERE t.test_clock IS NOT NULL))"
+
+/* Those that fail wait for their time. $2 is how many are wanted at most. */
+#define LIST_OF(table, alias, column, open)                                                        \
+	DUE_OF(table, alias, column, open)                                                             \
+	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = " alias            \
+	".account_id) ORDER BY " alias "." column " LIMIT $2)"
+
+#define ALL_OF(table, alias, column, open) DUE_OF(table, alias, column, open) ")"
 
 #define OPEN_SUBSCRIPTION "s.ended_at IS NULL AND NOT s.void"
 #define NOT_STARTED       "b.started_at IS NULL AND NOT b.void"
@@ -51,6 +60,9 @@ static SqlQuery select_due = {
 							"LIMIT $2) ORDER BY at",
 	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, INT8OID}};
+
+static SqlQuery select_all = {
+	.sql = OF_EACH(ALL_OF) " ORDER BY at, account_id", .nargs = 1, .argtypes = {TIMESTAMPTZOID}};
 
 /* Frozen clocks do not reach anything by themselves. */
 #define NEXT_OF(table, alias, column, open)                                                        \
@@ -106,6 +118,14 @@ due_is_replica(void)
 	return replica;
 }
 
+static void
+add_due(DueAccount *due, uint64 row)
+{
+	due->account = query_uuid(row, 1);
+	due->failed_before = query_bool(row, 2);
+	due->skip = due->done = false;
+}
+
 /* Accounts with something due now, an account perhaps several times; earliest: since when. */
 int
 due_list(DueAccount *list, int max, TimestampTz *earliest)
@@ -119,13 +139,42 @@ due_list(DueAccount *list, int max, TimestampTz *earliest)
 					  query_execute(&select_due, (NullableDatum[]){arg_time(now), arg_int64(max)}));
 	*earliest = count == 0 ? DT_NOEND : query_time(0, 3);
 	for (int i = 0; i < count; i++)
-	{
-		list[i].account = query_uuid(i, 1);
-		list[i].failed_before = query_bool(i, 2);
-		list[i].skip = false;
-	}
+		add_due(&list[i], i);
 	call_leave(&call);
 	return count;
+}
+
+/* The same, also those that fail, to be fetched in portions; within the caller's call. */
+Portal
+due_open(void)
+{
+	return query_open(&select_all, (NullableDatum[]){arg_time(GetCurrentTimestamp())});
+}
+
+int
+due_fetch(Portal portal, DueAccount *list, int max)
+{
+	int count = (int) query_fetch(portal, max);
+
+	for (int i = 0; i < count; i++)
+		add_due(&list[i], i);
+	return count;
+}
+
+/* Holds that are over, unless that would mean to wait for those who spend. */
+static int64
+lapse_holds(const pg_uuid_t *account, bool *busy)
+{
+	if (!hold_any_overdue(account))
+		return 0;
+	if (!lock_account_if_free(account, LOCK_TOKENS,
+							  engine_may_serve(account) ? RowExclusiveLock : ExclusiveLock))
+	{
+		*busy = true;
+		return 0;
+	}
+	(void) giveback_lock(account);
+	return hold_lapse_due(account);
 }
 
 /*
@@ -139,8 +188,7 @@ due_process(const DueAccount *due, bool *busy)
 	Account account;
 	int64 done;
 
-	if (!lock_account_if_free(&due->account, LOCK_PLANS, ExclusiveLock) ||
-		!lock_account_if_free(&due->account, LOCK_TOKENS, RowExclusiveLock))
+	if (!lock_account_if_free(&due->account, LOCK_PLANS, ExclusiveLock))
 	{
 		*busy = true;
 		return 0;
@@ -148,11 +196,49 @@ due_process(const DueAccount *due, bool *busy)
 	call_enter(&call);
 	account_require(&account, &due->account);
 	done = expiry_run_account(&account, account_verb_time(&account));
-	(void) giveback_lock(&due->account);
-	done += hold_lapse_due(&due->account);
+	done += lapse_holds(&due->account, busy);
+	if (done > 0)
+		outbox_notify(&due->account);
 	if (due->failed_before)
 		query_execute(&delete_failure, (NullableDatum[]){arg_uuid(&due->account)});
 	call_leave(&call);
+	return done;
+}
+
+/*
+ * Those of the accounts that can be done together; they are marked as done.
+ * Returns the number of rows.
+ */
+int64
+due_process_simple(DueAccount *list, int count, bool *busy)
+{
+	Call call;
+	pg_uuid_t *accounts = palloc(sizeof(pg_uuid_t) * count);
+	int *numbers = palloc(sizeof(int) * count);
+	bool *finished = palloc0(sizeof(bool) * count);
+	int locked = 0;
+	int64 done;
+
+	for (int i = 0; i < count; i++)
+	{
+		list[i].done = false;
+		if (list[i].skip || list[i].failed_before)
+			continue;
+		list[i].done = !lock_account_if_free(&list[i].account, LOCK_PLANS, ExclusiveLock);
+		*busy |= list[i].done;
+		if (list[i].done)
+			continue;
+		numbers[locked] = i;
+		accounts[locked++] = list[i].account;
+	}
+	call_enter(&call);
+	done = expiry_run_simple(accounts, locked, GetCurrentTimestamp(), finished);
+	call_leave(&call);
+	for (int i = 0; i < locked; i++)
+		list[numbers[i]].done = finished[i];
+	pfree(accounts);
+	pfree(numbers);
+	pfree(finished);
 	return done;
 }
 

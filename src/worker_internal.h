@@ -7,6 +7,7 @@
 
 #include "port/atomics.h"
 #include "storage/latch.h"
+#include "utils/portal.h"
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
@@ -91,11 +92,15 @@ typedef struct DueAccount
 	pg_uuid_t account;
 	bool failed_before;
 	bool skip; /* it failed in this run */
+	bool done; /* with others, in the transaction under way */
 } DueAccount;
 
 extern bool due_is_replica(void);
 extern int due_list(DueAccount *list, int max, TimestampTz *earliest);
+extern Portal due_open(void);
+extern int due_fetch(Portal portal, DueAccount *list, int max);
 extern int64 due_process(const DueAccount *due, bool *busy);
+extern int64 due_process_simple(DueAccount *list, int count, bool *busy);
 extern TimestampTz due_next(TimestampTz after);
 extern int due_record_failure(const pg_uuid_t *account, const ErrorData *error);
 

@@ -29,7 +29,7 @@ int worker_processes = 3;
  * Accounts done in one transaction: enough to share the flush at commit, few
  * enough that nobody waits long for their locks.
  */
-int worker_batch = 100;
+int worker_batch = 500;
 
 /* Databases of the server that can be kept in mind; less than 500 bytes each. */
 int worker_databases = 1000;
@@ -42,7 +42,7 @@ worker_define_settings(void)
 							 NULL, NULL, NULL);
 	DefineCustomIntVariable("billing.worker_batch",
 							"Accounts that a background worker does in one transaction.", NULL,
-							&worker_batch, 100, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
+							&worker_batch, 500, 1, 10000, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomIntVariable("billing.worker_naptime",
 							"Longest sleep of the launcher of background workers.",
 							"It is woken for everything it is told of.", &worker_naptime, 15, 1,

@@ -1,6 +1,6 @@
 /*
  * writer.c
- *	  Inserting rows straight into a table and all its indexes.
+ *	  Writing rows straight into a table and all its indexes.
  */
 #include "postgres.h"
 
@@ -33,6 +33,24 @@ writer_has_foreign_triggers(Relation table)
 
 		if (!trigger->tgisinternal && TRIGGER_FOR_INSERT(trigger->tgtype) &&
 			TRIGGER_FOR_ROW(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED &&
+			get_func_namespace(trigger->tgfoid) != tables_schema())
+			return true;
+	}
+	return false;
+}
+
+/* Of a statement as well as of a row. */
+bool
+writer_has_foreign_update_triggers(Relation table)
+{
+	TriggerDesc *triggers = table->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		const Trigger *trigger = &triggers->triggers[i];
+
+		if (!trigger->tgisinternal && TRIGGER_FOR_UPDATE(trigger->tgtype) &&
+			trigger->tgenabled != TRIGGER_DISABLED &&
 			get_func_namespace(trigger->tgfoid) != tables_schema())
 			return true;
 	}
@@ -104,6 +122,29 @@ writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *
 										list_make1_oid(tables_index_oid(unique_index)));
 	ResetPerTupleExprContext(writer->estate);
 	return unique;
+}
+
+/*
+ * Sets one column of a row that the caller's locks protect, where nobody's
+ * triggers want to know and no foreign key has the column. An error if the row
+ * was changed nevertheless.
+ */
+void
+writer_set(Writer *writer, ItemPointer row, int column, Datum value)
+{
+	TupleDesc desc = writer->slot->tts_tupleDescriptor;
+	ItemPointerData old = *row;
+	bool isnull = false;
+	HeapTuple tuple;
+
+	if (!table_tuple_fetch_row_version(writer->table, &old, SnapshotAny, writer->slot))
+		elog(ERROR, "a row to be changed is gone");
+	tuple = ExecCopySlotHeapTuple(writer->slot);
+	ExecForceStoreHeapTuple(heap_modify_tuple_by_cols(tuple, desc, 1, &column, &value, &isnull),
+							writer->slot, true);
+	heap_freetuple(tuple);
+	compat_update(writer->result, &old, writer->slot, writer->estate);
+	ResetPerTupleExprContext(writer->estate);
 }
 
 void

@@ -1,6 +1,6 @@
 /*
  * writer.h
- *	  Inserting rows straight into a table and all its indexes.
+ *	  Writing rows straight into a table and all its indexes.
  *
  * The token path writes with these: triggers, foreign keys and CHECKs exist for
  * plain DML, and the code that calls these has made sure of what they ask.
@@ -22,11 +22,13 @@ typedef struct Writer
 } Writer;
 
 extern bool writer_has_foreign_triggers(Relation table);
+extern bool writer_has_foreign_update_triggers(Relation table);
 extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
 extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 										   IndexId unique_index);
 extern void writer_delete_last(Writer *writer);
+extern void writer_set(Writer *writer, ItemPointer row, int column, Datum value);
 extern void writer_end(Writer *writer);
 
 #endif /* BILLING_WRITER_H */

@@ -1,0 +1,94 @@
+/*
+ * expire_due.c
+ *	  What the background worker does, by hand.
+ */
+#include "postgres.h"
+
+#include "miscadmin.h"
+#include "utils/guc.h"
+
+#include "binding.h"
+#include "call.h"
+#include "query.h"
+#include "spend.h"
+#include "worker_internal.h"
+
+PG_FUNCTION_INFO_V1(billing_expire_due);
+
+#define EXPIRE_BATCH 1000
+
+static int64
+expire_batch(DueAccount *list, int count, int64 max_rows)
+{
+	bool busy = false;
+	int64 done = due_process_simple(list, count, &busy);
+
+	for (int i = 0; i < count && done < max_rows; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (!list[i].done)
+			done += due_process(&list[i], &busy);
+	}
+	return done;
+}
+
+/* Plans that need no statistics: there may be none of the rows that are due. */
+static void
+avoid_scans(void)
+{
+	static const char *const settings[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin",
+										   "enable_mergejoin"};
+
+	for (size_t i = 0; i < lengthof(settings); i++)
+		(void) set_config_option(settings[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
+static int64
+expire(int64 max_rows)
+{
+	DueAccount *list = palloc(sizeof(DueAccount) * EXPIRE_BATCH);
+	Portal portal = due_open();
+	int64 done = 0;
+	int count;
+
+	/* an account that can be done together with others has one row */
+	while (done < max_rows &&
+		   (count = due_fetch(portal, list, (int) Min(EXPIRE_BATCH, max_rows - done))) > 0)
+		done += expire_batch(list, count, max_rows - done);
+	SPI_cursor_close(portal);
+	return done;
+}
+
+/*
+ * billing.expire_due(max_rows bigint) → bigint
+ *
+ * Writes down what is due: the end of subscriptions and the assignment of the
+ * free plan, the start of scheduled subscriptions, the lapse of orders and holds;
+ * returns how many of them there were. Stops after max_rows
+ * (NULL: when nothing is left), an account being finished once begun. Safe at
+ * any time and from several sessions: accounts that another one is working on
+ * are left to it. Access never waits for it. max_rows not positive: 22023.
+ */
+Datum
+billing_expire_due(PG_FUNCTION_ARGS)
+{
+	Call call;
+	int64 max_rows = PG_INT64_MAX;
+	int64 done;
+
+	if (!PG_ARGISNULL(0))
+		max_rows = PG_GETARG_INT64(0);
+	if (max_rows <= 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("max_rows must be positive"),
+				 errdetail("It is " INT64_FORMAT ".", max_rows),
+				 errhint("Pass 1 or more, or NULL for no limit.")));
+	spend_prevent("billing.expire_due()");
+	binding_refuse();
+	call_enter(&call);
+	avoid_scans();
+	done = expire(max_rows);
+	call_leave(&call);
+	PG_RETURN_INT64(done);
+}
