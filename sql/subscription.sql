@@ -16,6 +16,7 @@ CREATE TABLE billing.subscription (
     ended_at        timestamptz,
     replaced_by     uuid,
     started_at      timestamptz,
+    announced       timestamptz,
     PRIMARY KEY (account_id, subscription_id),
     CONSTRAINT subscription_time_check CHECK (effective_at < expires_at),
     CONSTRAINT subscription_kind_check CHECK (kind IN ('subscription', 'token')),
@@ -23,6 +24,8 @@ CREATE TABLE billing.subscription (
         account_id WITH =, plan WITH =, tstzrange(effective_at, expires_at) WITH &&) WHERE (NOT void)
 );
 CREATE INDEX subscription_due_idx ON billing.subscription (expires_at) WHERE ended_at IS NULL AND NOT void;
+CREATE INDEX subscription_announce_idx ON billing.subscription (expires_at)
+    WHERE ended_at IS NULL AND NOT void AND announced IS DISTINCT FROM expires_at;
 CREATE INDEX subscription_start_idx ON billing.subscription (effective_at) WHERE started_at IS NULL AND NOT void;
 COMMENT ON TABLE billing.subscription IS 'An account''s holding of a plan over [effective_at, expires_at); its periods stand in subscription_period.';
 COMMENT ON COLUMN billing.subscription.account_id IS 'The account.';
@@ -40,6 +43,7 @@ COMMENT ON COLUMN billing.subscription.void IS 'True: dropped before it began, n
 COMMENT ON COLUMN billing.subscription.ended_at IS 'When its end was written down as an event; NULL: not yet. Access never waits for it.';
 COMMENT ON COLUMN billing.subscription.replaced_by IS 'The subscription that took its place in an upgrade, or that is scheduled to follow it.';
 COMMENT ON COLUMN billing.subscription.started_at IS 'When its start was written down as an event; NULL: not yet. Access never waits for it.';
+COMMENT ON COLUMN billing.subscription.announced IS 'The end that the event subscription_expiring has told of; NULL: none. A renewal moves the end, which is told of anew.';
 
 CREATE TABLE billing.subscription_period (
     account_id      uuid NOT NULL,

@@ -18,11 +18,13 @@
 #include "holding.h"
 #include "order.h"
 #include "query.h"
+#include "settings.h"
 
 /* The kinds of what is due, in the order in which they come at the same instant. */
-#define DUE_END   1
-#define DUE_START 2
-#define DUE_LAPSE 3
+#define DUE_ANNOUNCE 0
+#define DUE_END      1
+#define DUE_START    2
+#define DUE_LAPSE    3
 
 static SqlQuery select_due_of_account = {
 	.sql =
@@ -33,12 +35,23 @@ static SqlQuery select_due_of_account = {
 		"WHERE account_id = $1 AND started_at IS NULL AND NOT void AND effective_at <= $2 "
 		"UNION ALL SELECT 3, order_id, plan, expires_at, false FROM billing.plan_order "
 		"WHERE account_id = $1 AND status = 'open' AND expires_at <= $2 "
+		"UNION ALL SELECT 0, subscription_id, plan, expires_at - $3, false FROM "
+		"billing.subscription "
+		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND replaced_by IS NULL "
+		"AND announced IS DISTINCT FROM expires_at AND $3 > interval '0' AND isfinite(expires_at) "
+		"AND expires_at - effective_at > $3 AND expires_at <= $2 + $3 "
 		"ORDER BY at, kind, id LIMIT 1",
-	.nargs = 2,
-	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
+	.nargs = 3,
+	.argtypes = {UUIDOID, TIMESTAMPTZOID, INTERVALOID}};
 
 static SqlQuery mark_started = {
 	.sql = "UPDATE billing.subscription SET started_at = effective_at WHERE account_id = $1 AND "
+		   "subscription_id = $2",
+	.nargs = 2,
+	.argtypes = {UUIDOID, UUIDOID}};
+
+static SqlQuery mark_announced = {
+	.sql = "UPDATE billing.subscription SET announced = expires_at WHERE account_id = $1 AND "
 		   "subscription_id = $2",
 	.nargs = 2,
 	.argtypes = {UUIDOID, UUIDOID}};
@@ -135,8 +148,11 @@ typedef struct Due
 static bool
 next_due(Due *due, const Account *account, TimestampTz now)
 {
+	Interval ahead = {.time = settings_expiry_ahead * USECS_PER_SEC};
+
 	if (query_execute(&select_due_of_account,
-					  (NullableDatum[]){arg_uuid(&account->id), arg_time(now)}) == 0)
+					  (NullableDatum[]){arg_uuid(&account->id), arg_time(now),
+										arg_datum(IntervalPGetDatum(&ahead))}) == 0)
 		return false;
 	due->kind = query_int32(0, 1);
 	due->id = query_uuid(0, 2);
@@ -169,6 +185,18 @@ end_subscription(const Account *account, const Due *due)
 	if (due->replaced)
 		order_close_overtaken(&account->id, &due->id, NULL, due->at);
 	return was;
+}
+
+/* Once for each end: a renewal moves it. */
+static void
+announce_end(const Account *account, const Due *due)
+{
+	EventDetail detail;
+
+	query_execute(&mark_announced, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(&due->id)});
+	expiry_describe_subscription(&detail, &due->id, due->plan);
+	event_detail_time(&detail, "expires_at", due->at + settings_expiry_ahead * USECS_PER_SEC);
+	event_write(&account->id, "subscription_expiring", due->at, &detail);
 }
 
 static void
@@ -205,6 +233,8 @@ expiry_run_account(const Account *account, TimestampTz now)
 		}
 		else if (due.kind == DUE_START)
 			start_subscription(account, &due);
+		else if (due.kind == DUE_ANNOUNCE)
+			announce_end(account, &due);
 		else if (due.kind == DUE_LAPSE)
 			order_lapsed(&account->id, &due.id, due.at);
 		done++;

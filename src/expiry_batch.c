@@ -16,6 +16,7 @@
 #include "outbox.h"
 #include "plan.h"
 #include "probe.h"
+#include "settings.h"
 #include "writer.h"
 
 typedef struct SimpleEnd
@@ -50,11 +51,23 @@ is_open(Probe *probe)
 }
 
 static bool
+is_announced(Probe *probe)
+{
+	TimestampTz end = probe_time(probe, SUBSCRIPTION_EXPIRES_AT);
+
+	return settings_expiry_ahead == 0 ||
+		   end - settings_expiry_ahead * USECS_PER_SEC <=
+			   probe_time(probe, SUBSCRIPTION_EFFECTIVE_AT) ||
+		   (!probe_is_null(probe, SUBSCRIPTION_ANNOUNCED) &&
+			probe_time(probe, SUBSCRIPTION_ANNOUNCED) == end);
+}
+
+static bool
 ends_simply(Probe *probe, TimestampTz now)
 {
 	return probe_time(probe, SUBSCRIPTION_EXPIRES_AT) <= now &&
 		   !probe_is_null(probe, SUBSCRIPTION_STARTED_AT) &&
-		   probe_is_null(probe, SUBSCRIPTION_REPLACED_BY) &&
+		   probe_is_null(probe, SUBSCRIPTION_REPLACED_BY) && is_announced(probe) &&
 		   strcmp(probe_text(probe, SUBSCRIPTION_KIND), "subscription") == 0;
 }
 

@@ -426,6 +426,7 @@ round_of_work(void)
 	for (int i = 0; i < MAX_STARTS; i++)
 		if (starts[i].slot != NULL)
 			follow_start(&starts[i], now);
+	worker_set_stopped(!worker_enabled);
 	wake = Min(start_due_workers(), next_scan);
 	return any_start() ? Min(wake, now + USECS_PER_SEC) : wake;
 }

@@ -30,6 +30,13 @@ int settings_batch_lock_limit = 512;
 double settings_order_lifetime = 86400;
 
 /*
+ * How long before its end a subscription is said to be expiring, in seconds. Off,
+ * since each event is one more row written a period. To be set for the database,
+ * since the worker that writes it is nobody's session.
+ */
+int settings_expiry_ahead = 0;
+
+/*
  * When a package counts as ending soon. The views read them by name, since they
  * may be asked before the library is loaded: the defaults stand there again.
  */
@@ -47,6 +54,10 @@ settings_define(void)
 							"Ledger entries after which an account's balances are summed anew.",
 							NULL, &settings_checkpoint_entries, 256, 1, INT_MAX, PGC_SUSET, 0, NULL,
 							NULL, NULL);
+	DefineCustomIntVariable(
+		"billing.expiry_ahead",
+		"How long before its end the event subscription_expiring is written; 0: not at all.", NULL,
+		&settings_expiry_ahead, 0, 0, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable(
 		"billing.expiring_soon_days",
 		"Days before its end from which a package is in the view expiring_soon.", NULL,

@@ -8,6 +8,7 @@
 extern int settings_checkpoint_entries;
 extern int settings_batch_lock_limit;
 extern double settings_order_lifetime;
+extern int settings_expiry_ahead;
 extern int settings_expiring_soon_days;
 extern int settings_exhausting_soon_percent;
 

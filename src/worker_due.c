@@ -17,6 +17,7 @@
 #include "lock.h"
 #include "outbox.h"
 #include "query.h"
+#include "settings.h"
 #include "worker_internal.h"
 
 /* An account that fails is tried again after 2 s, 4 s … and then once an hour. */
@@ -54,15 +55,39 @@
 		"plan_order", "o", "expires_at", OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",   \
 																	  OPEN_HOLD)
 
-static SqlQuery select_due = {
-	.sql = OF_EACH(LIST_OF) " UNION ALL (SELECT account_id, true, retry_at FROM "
-							"billing.worker_failure WHERE retry_at <= $1 ORDER BY retry_at "
-							"LIMIT $2) ORDER BY at",
-	.nargs = 2,
-	.argtypes = {TIMESTAMPTZOID, INT8OID}};
+/*
+ * Ends to be told of, the setting being the parameter ahead. The difference
+ * is taken of finite times only, and what is subtracted from is then in range.
+ */
+#define ANNOUNCE_OF(ahead)                                                                         \
+	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " ahead                \
+	" > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "             \
+	"AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "                    \
+	"AND x.expires_at - x.effective_at > " ahead
 
-static SqlQuery select_all = {
-	.sql = OF_EACH(ALL_OF) " ORDER BY at, account_id", .nargs = 1, .argtypes = {TIMESTAMPTZOID}};
+#define DUE_ANNOUNCE_OF(ahead)                                                                     \
+	" UNION ALL (SELECT x.account_id, false, x.expires_at - " ahead                                \
+	" FROM " ANNOUNCE_OF(ahead) " AND x.expires_at <= CASE WHEN a.test_clock IS NULL THEN $1 "     \
+								"ELSE a.test_clock END + " ahead                                   \
+								" AND x.expires_at <= greatest($1, (SELECT max(t.test_clock) "     \
+								"FROM billing.account t "                                          \
+								"WHERE t.test_clock IS NOT NULL)) + " ahead
+
+#define NOT_FAILING                                                                                \
+	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = x.account_id) "    \
+	"ORDER BY x.expires_at LIMIT "
+
+static SqlQuery select_due = {.sql = OF_EACH(LIST_OF) DUE_ANNOUNCE_OF("$3") NOT_FAILING
+							  "$2) UNION ALL (SELECT account_id, true, retry_at FROM "
+							  "billing.worker_failure WHERE retry_at <= $1 ORDER BY retry_at "
+							  "LIMIT $2) ORDER BY at",
+							  .nargs = 3,
+							  .argtypes = {TIMESTAMPTZOID, INT8OID, INTERVALOID}};
+
+static SqlQuery select_all = {.sql =
+								  OF_EACH(ALL_OF) DUE_ANNOUNCE_OF("$2") ") ORDER BY at, account_id",
+							  .nargs = 2,
+							  .argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 
 /* Frozen clocks do not reach anything by themselves. */
 #define NEXT_OF(table, alias, column, open)                                                        \
@@ -72,11 +97,16 @@ static SqlQuery select_all = {
 	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT 1)"
 
 static SqlQuery select_next = {
-	.sql = "SELECT min(at) FROM (" OF_EACH(NEXT_OF) " UNION ALL SELECT min(retry_at) FROM "
-													"billing.worker_failure WHERE retry_at > $1) "
-													"next",
-	.nargs = 1,
-	.argtypes = {TIMESTAMPTZOID}};
+	.sql = "SELECT min(at) FROM (" OF_EACH(
+		NEXT_OF) " UNION ALL (SELECT x.expires_at - $2 "
+				 "FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
+										   "a.test_clock IS NULL" NOT_FAILING
+										   "1) UNION ALL SELECT min(retry_at) FROM "
+										   "billing.worker_failure WHERE retry_at "
+										   "> $1) "
+										   "next",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 
 static SqlQuery select_prepared = {.sql = "SELECT EXISTS (SELECT FROM pg_catalog.pg_prepared_xacts "
 										  "WHERE database = pg_catalog.current_database())"};
@@ -118,6 +148,15 @@ due_is_replica(void)
 	return replica;
 }
 
+static NullableDatum
+arg_ahead(void)
+{
+	Interval *ahead = palloc0(sizeof(Interval));
+
+	ahead->time = settings_expiry_ahead * USECS_PER_SEC;
+	return arg_datum(IntervalPGetDatum(ahead));
+}
+
 static void
 add_due(DueAccount *due, uint64 row)
 {
@@ -135,8 +174,9 @@ due_list(DueAccount *list, int max, TimestampTz *earliest)
 	int count;
 
 	call_enter(&call);
-	count = (int) Min((uint64) max,
-					  query_execute(&select_due, (NullableDatum[]){arg_time(now), arg_int64(max)}));
+	count = (int) Min(
+		(uint64) max,
+		query_execute(&select_due, (NullableDatum[]){arg_time(now), arg_int64(max), arg_ahead()}));
 	*earliest = count == 0 ? DT_NOEND : query_time(0, 3);
 	for (int i = 0; i < count; i++)
 		add_due(&list[i], i);
@@ -148,7 +188,7 @@ due_list(DueAccount *list, int max, TimestampTz *earliest)
 Portal
 due_open(void)
 {
-	return query_open(&select_all, (NullableDatum[]){arg_time(GetCurrentTimestamp())});
+	return query_open(&select_all, (NullableDatum[]){arg_time(GetCurrentTimestamp()), arg_ahead()});
 }
 
 int
@@ -266,7 +306,7 @@ due_next(TimestampTz after)
 	call_enter(&call);
 	/* looked at first: what is committed in between, the next query sees */
 	prepared = any_prepared();
-	query_execute(&select_next, (NullableDatum[]){arg_time(after)});
+	query_execute(&select_next, (NullableDatum[]){arg_time(after), arg_ahead()});
 	if (!query_is_null(0, 1))
 		next = query_time(0, 1);
 	call_leave(&call);

@@ -81,6 +81,7 @@ extern void worker_wake_launcher(void);
 extern void worker_set_launcher(Latch *latch);
 extern bool worker_is_crowded(void);
 extern void worker_set_crowded(bool crowded);
+extern void worker_set_stopped(bool stopped);
 extern bool worker_was_full(void);
 
 /* worker_wake.c */

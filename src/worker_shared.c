@@ -26,6 +26,7 @@ typedef struct WorkerShared
 	Latch *volatile launcher; /* NULL: it is not running */
 	bool full;                /* a database found no slot */
 	volatile bool crowded;    /* something is due, but all workers allowed are busy */
+	volatile bool stopped;    /* the launcher has seen that billing.worker is off */
 	int count;
 	WorkerSlot slot[FLEXIBLE_ARRAY_MEMBER];
 } WorkerShared;
@@ -263,6 +264,12 @@ worker_set_crowded(bool crowded)
 	shared->crowded = crowded;
 }
 
+void
+worker_set_stopped(bool stopped)
+{
+	shared->stopped = stopped;
+}
+
 /* Whether a database found no slot since this was asked last. */
 bool
 worker_was_full(void)
@@ -283,16 +290,27 @@ put_time(Datum *value, bool *isnull, TimestampTz time)
 	*isnull = time == 0 || TIMESTAMP_IS_NOEND(time);
 }
 
+static const char *
+state_name(const WorkerSlot *slot)
+{
+	static const char *const names[] = {"waiting", "starting", "running"};
+
+	if (slot->skipped)
+		return "skipped";
+	if (shared->stopped && slot->state == WORKER_WAITING)
+		return "off";
+	return names[slot->state];
+}
+
 static void
 put_slot(ReturnSetInfo *rsinfo, WorkerSlot *slot)
 {
-	static const char *const names[] = {"waiting", "starting", "running"};
 	Datum values[10];
 	bool nulls[10] = {false};
 	Interval lateness = {.time = slot->lateness};
 
 	values[0] = ObjectIdGetDatum(slot->database);
-	values[1] = CStringGetTextDatum(slot->skipped ? "skipped" : names[slot->state]);
+	values[1] = CStringGetTextDatum(state_name(slot));
 	values[2] = Int32GetDatum(slot->pid);
 	nulls[2] = slot->pid == 0;
 	put_time(&values[3], &nulls[3], slot->last_run_at);

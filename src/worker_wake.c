@@ -14,6 +14,7 @@
 #include "utils/snapmgr.h"
 
 #include "account.h"
+#include "settings.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -104,6 +105,22 @@ real_time(TimestampTz due, HeapTuple row, TupleDesc desc)
 	return due;
 }
 
+/* A subscription's end is told of some time ahead. */
+static void
+note_announcement(HeapTuple row, TupleDesc desc, TimestampTz end)
+{
+	int column = SPI_fnumber(desc, "effective_at");
+	TimestampTz due = end - settings_expiry_ahead * USECS_PER_SEC;
+	bool isnull;
+	Datum start;
+
+	if (settings_expiry_ahead == 0 || column <= 0 || SPI_fnumber(desc, "announced") <= 0)
+		return;
+	start = heap_getattr(row, column, desc, &isnull);
+	if (!isnull && DatumGetTimestampTz(start) < due)
+		worker_note_due(real_time(due, row, desc));
+}
+
 /*
  * Trigger, BEFORE INSERT OR UPDATE, for each row: notes the times in the columns
  * named by its arguments; without arguments: now.
@@ -136,7 +153,11 @@ billing_note_due(PG_FUNCTION_ARGS)
 							errmsg("column \"%s\" does not exist", name)));
 		due = heap_getattr(row, column, desc, &isnull);
 		if (!isnull && !TIMESTAMP_IS_NOEND(DatumGetTimestampTz(due)))
+		{
 			worker_note_due(real_time(DatumGetTimestampTz(due), row, desc));
+			if (strcmp(name, "expires_at") == 0)
+				note_announcement(row, desc, DatumGetTimestampTz(due));
+		}
 	}
 	return PointerGetDatum(row);
 }

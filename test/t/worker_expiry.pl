@@ -27,9 +27,11 @@ is($node->safe_psql('postgres', q{SELECT string_agg(kind, ' ' ORDER BY event_id)
 
 $node->safe_psql('postgres', subscribe_for('later', '1 hour') . ';' . subscribe_for('first', '300 ms'));
 happened($node, 'postgres', 'first', 1, 'an earlier due time comes first');
-is(status(q{next_due_at BETWEEN now() + interval '50 min' AND now() + interval '1 hour'}), 't',
-    'worker_status: the next due time');
-is(status('rows_done'), 2, 'worker_status: rows done');
+# what a run has to tell comes after its commits
+ok($node->poll_query_until('postgres', q{SELECT rows_done = 2 FROM billing.worker_status
+        WHERE database = current_database()}), 'worker_status: rows done');
+ok($node->poll_query_until('postgres', q{SELECT next_due_at BETWEEN now() + interval '50 min' AND now() + interval '1 hour'
+        FROM billing.worker_status WHERE database = current_database()}), 'worker_status: the next due time');
 
 $node->safe_psql('postgres', 'BEGIN; ' . subscribe_for('undone', '10 ms') . '; ROLLBACK');
 $node->safe_psql('postgres', 'BEGIN; SAVEPOINT a; ' . subscribe_for('undone', '10 ms')
@@ -58,6 +60,23 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM billing.event
     'a scheduled subscription starts');
 ok($node->poll_query_until('postgres', q{SELECT closed_at IS NOT NULL FROM billing.plan_order}),
     'an order lapses');
+
+# Ends that are announced, once each, and not those of subscriptions that are shorter than that.
+$node->safe_psql('postgres', q{ALTER DATABASE postgres SET billing.expiry_ahead = '1h'});
+my $announced = $node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('announced'), 'pro',
+    expires_at => clock_timestamp() + interval '1 hour 500 ms')});
+$node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('short'), 'pro',
+    expires_at => clock_timestamp() + interval '30 min')});
+my $expiring = q{SELECT string_agg(name || ' ' || (occurred_at = (detail ->> 'expires_at')::timestamptz - interval '1 h'), ', ')
+    FROM billing.event JOIN billing.account USING (account_id) WHERE kind = 'subscription_expiring' AND name <> 'later'};
+ok($node->poll_query_until('postgres', "SELECT coalesce(($expiring) = 'announced true', false)"), 'an end is announced');
+is($node->safe_psql('postgres', $expiring), 'announced true', 'that of a short one is not');
+$node->safe_psql('postgres', 'SELECT billing.expire_due()');
+is($node->safe_psql('postgres', $expiring), 'announced true', 'and it is, once');
+$node->safe_psql('postgres', q{SELECT billing.subscribe(account_id, 'pro') FROM billing.account WHERE name = 'announced'});
+is($node->safe_psql('postgres', "SELECT announced < expires_at FROM billing.subscription WHERE subscription_id = '$announced'"),
+    't', 'a renewal is an end of its own');
+$node->safe_psql('postgres', q{ALTER DATABASE postgres RESET billing.expiry_ahead});
 
 # Prepared transactions: nobody tells of COMMIT PREPARED.
 $node->append_conf('postgresql.conf', 'billing.worker_naptime = 1s');
@@ -125,6 +144,41 @@ $holder->query_safe('ROLLBACK');
 $holder->quit;
 happened($node, 'postgres', 'busy', 1, 'it is done when it is free');
 happened($node, 'postgres', 'locked', 1, 'so is one whose row was locked');
+
+# A hot account, and one with an idle transaction that has consumed: the others expire, and everybody
+# else's ledger is summed.
+$node->safe_psql('postgres', q{
+    SELECT billing.create_account(name, id), billing.grant_tokens(id, 1000000)
+      FROM (VALUES ('hot', '00000000-0000-4000-8000-0000000000aa'::uuid),
+                   ('idle', '00000000-0000-4000-8000-0000000000bb')) a(name, id);
+    CREATE PROCEDURE consume(account uuid, calls int) LANGUAGE plpgsql AS $$
+    BEGIN
+        FOR i IN 1 .. calls LOOP
+            PERFORM billing.consume_tokens(account, 1);
+            COMMIT;
+        END LOOP;
+    END $$;});
+my $idle = $node->background_psql('postgres', on_error_stop => 1);
+$idle->query_safe(q{BEGIN; SELECT billing.consume_tokens('00000000-0000-4000-8000-0000000000bb', 1);
+    SELECT billing.subscribe('00000000-0000-4000-8000-0000000000bb', 'pro')});
+my $hot = $node->background_psql('postgres', on_error_stop => 1);
+$hot->{stdin} .= "CALL consume('00000000-0000-4000-8000-0000000000aa', 1000000);\n";
+$hot->{run}->pump_nb;
+$node->safe_psql('postgres', subscribe_for('beside', '50 ms')) for 1 .. 5;
+happened($node, 'postgres', 'beside', 5, 'a hot account and an idle transaction do not stop the others');
+ok($node->poll_query_until('postgres', q{SELECT count(DISTINCT through_entry_no) >= 2 FROM billing.checkpoint
+        WHERE account_id = '00000000-0000-4000-8000-0000000000aa'}), 'the hot account is summed all the time');
+$node->safe_psql('postgres', q{SELECT billing.create_account('calm', '00000000-0000-4000-8000-0000000000cc');
+    SELECT billing.grant_tokens('00000000-0000-4000-8000-0000000000cc', 1000);
+    SELECT billing.consume_tokens('00000000-0000-4000-8000-0000000000cc', 1) FROM generate_series(1, 300);
+    SELECT billing.consume_tokens('00000000-0000-4000-8000-0000000000cc', 1) FROM generate_series(1, 300)});
+is($node->safe_psql('postgres', q{SELECT count(*) > 0 FROM billing.checkpoint
+        WHERE account_id = '00000000-0000-4000-8000-0000000000cc'}), 't', 'so is another one');
+is($node->safe_psql('postgres', q{SELECT count(*) FROM billing.worker_failure}), 0, 'nobody fails');
+$node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL consume%'});
+$hot->{run}->kill_kill;
+$idle->query_safe('ROLLBACK');
+$idle->quit;
 
 # Switched off and on.
 $node->append_conf('postgresql.conf', 'billing.worker = off');
