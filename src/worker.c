@@ -289,7 +289,8 @@ work_on_batch(Run *run)
 	PG_END_TRY();
 	if (error == NULL)
 		return;
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
+	/* not an account's fault: the run has failed */
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || (at < 0 && first < run->apart_until))
 		ReThrowError(error);
 	if (at < 0)
 		run->apart_until = last;

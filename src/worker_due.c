@@ -198,6 +198,7 @@ due_fetch(Portal portal, DueAccount *list, int max)
 
 	for (int i = 0; i < count; i++)
 		add_due(&list[i], i);
+	SPI_freetuptable(SPI_tuptable);
 	return count;
 }
 
