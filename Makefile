@@ -65,7 +65,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test matrix torture bench cluster cluster-stop format check-format lint check-objects
+.PHONY: all demo test matrix torture sanitize bench cluster cluster-stop format check-format lint check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -89,6 +89,10 @@ torture:
 
 bench:
 	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run
+
+# T='test/t/crash.pl': only these.
+sanitize:
+	@$(TOOLS)/sanitize $(T)
 
 cluster:
 	@BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/cluster start

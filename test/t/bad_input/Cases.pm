@@ -348,7 +348,7 @@ our %functions = (
 
     # who may do what
     'issue_binding(uuid,interval,name)' => [
-        account_id(), { %{ duration(longest => '22008', extreme => '22008') }, valid => "'1 hour'" }, database_role(null => 'ok') ],
+        account_id(), { %{ duration(longest => '22023', extreme => '22023') }, valid => "'1 hour'" }, database_role(null => 'ok') ],
     'bind_account(text)' => { args => [ wrong('(SELECT token FROM public.bad_input_binding)', 'PB006') ], read_only => 'ok' },
     'rotate_binding_key()' => [],
     'visible(uuid)' => [ { valid => $account, answers => { null => '=false', map { $_ => '=true' } qw(nil unknown largest) } } ],
