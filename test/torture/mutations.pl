@@ -10,8 +10,6 @@
 #   holds_lapse                    who runs short looks for holds that are over
 #   in_progress_counts_as_taken    what others are taking is taken, to a build
 #   inflight_is_not_evicted        an entry with takes that have not landed stays
-#   key_is_probed                  a key that was used is answered from its row
-#   numbers_go_on                  numbers given out are not given out again
 #   own_additions_are_own          who added tokens does not build: nobody else may be given them
 #   settled_in_own_generation      a take is settled in the generation in which it was made
 #   undecided_is_waited_for        a request that depends on others waits for them

@@ -42,7 +42,7 @@ sub engine_torture
     my $node = PostgreSQL::Test::Cluster->new($name);
     $node->init;
     $node->append_conf('postgresql.conf', <<'CONF');
-billing.engine_accounts = 16
+billing.engine_accounts = 8
 billing.checkpoint_entries = 20
 billing.worker = off
 max_connections = 60
@@ -263,7 +263,7 @@ sub consume
     # a key's payload is a matter of the key, now and then of another request
     ($tokens, $app) = (1 + ($key =~ s/k//r) % 9, '') if $key;
     # one that everybody sends at the same moment
-    ($tokens, $app, $key) = (3, '', sprintf 'now%d', time * 50) if rand() < 0.1;
+    ($id, $tokens, $app, $key) = ($ids[0], 3, '', sprintf 'now%d', time * 50) if rand() < 0.15;
     $tokens++ if $key && rand() < 0.05;
     my $sql_app = $app ? "'x'" : 'NULL';
     my $sql_key = $key ? "'$key'" : 'NULL';
@@ -459,6 +459,8 @@ sub judge_keys
         }
     }
     is(scalar(grep { keys %$_ > 1 } values %answers), 0, 'a key had one answer, whoever asked');
+    is(scalar rows($node, 'SELECT account_id, idempotency_key FROM billing.ledger WHERE idempotency_key IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1'),
+        0, 'a key has one effect');
     my %stored = map { ("$_->[0] $_->[1] $_->[2]" => $_->[3]) }
         rows($node, 'SELECT account_id, idempotency_key, asked, answer FROM billing.ledger WHERE idempotency_key IS NOT NULL');
     my @lost = grep { my ($answer) = keys %{ $answers{$_} }; ($stored{$_} // 'none') ne $answer } sort keys %answers;
