@@ -69,7 +69,7 @@ need_packages()
     [ "$kind" != test ] || wanted+=("clang-format-$clang_format")
     if [ "$kind" != demo ]; then
         wanted+=(argon2 botan libdatetime-perl libdatetime-timezone-perl
-            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl pgbouncer)
+            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl patch pgbouncer)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
     [ "$kind" != lint ] || wanted+=(clang clang-tidy cppcheck)

@@ -1,31 +1,8 @@
 # The same with the server killed, again and again.
-#
-# BILLING_TEST_SEED repeats what the clients choose (not how they interleave), BILLING_TEST_SECONDS
-# makes it longer.
 
 use strict;
 use warnings;
 
-use Billing::Torture qw(torture);
-use PostgreSQL::Test::Cluster;
-use Test::More;
+use Billing::Torture;
 
-my $node = PostgreSQL::Test::Cluster->new('engine_torture_crash');
-$node->init;
-$node->append_conf('postgresql.conf', <<'CONF');
-shared_preload_libraries = 'billing'
-billing.engine_accounts = 16
-billing.checkpoint_entries = 20
-max_connections = 60
-max_prepared_transactions = 20
-track_commit_timestamp = on
-deadlock_timeout = 100ms
-log_min_messages = fatal
-CONF
-$node->start;
-torture($node,
-    seed => $ENV{BILLING_TEST_SEED} // int rand 1_000_000,
-    seconds => $ENV{BILLING_TEST_SECONDS} // 20,
-    kills => 5);
-$node->stop;
-done_testing();
+engine_torture('engine_torture_crash', preload => 1, seconds => 20, kills => 5);

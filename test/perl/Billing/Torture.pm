@@ -16,11 +16,12 @@ use IO::Handle;
 use IPC::Open2;
 use List::Util qw(max min sum0);
 use POSIX ();
+use PostgreSQL::Test::Cluster;
 use Storable qw(nstore retrieve);
 use Test::More;
 use Time::HiRes qw(sleep time);
 
-our @EXPORT_OK = qw(torture);
+our @EXPORT = qw(engine_torture);
 
 my $accounts = 24;
 my $clients = 16;
@@ -31,12 +32,38 @@ my %expected = map { $_ => 1 } qw(
     00000 PB002 PB003 PB004 PB005 PB008 PB009 PB016 22012 25P02 40001 40P01 57014
     57P01 57P02 57P03 08000 08003 08006 lost);
 
-# torture(node, seconds =>, seed =>, kills => how often the server is killed meanwhile)
+# engine_torture(name, preload => shared memory or not, seconds => as long as that, kills => how often
+# the server is killed meanwhile). BILLING_TEST_SEED repeats what the clients choose (not how they
+# interleave), BILLING_TEST_SECONDS makes it longer, BILLING_TEST_LIBRARY names a build of the extension
+# to use instead of the one installed.
+sub engine_torture
+{
+    my ($name, %o) = @_;
+    my $node = PostgreSQL::Test::Cluster->new($name);
+    $node->init;
+    $node->append_conf('postgresql.conf', <<'CONF');
+billing.engine_accounts = 8
+billing.checkpoint_entries = 20
+billing.worker = off
+max_connections = 60
+max_prepared_transactions = 20
+track_commit_timestamp = on
+deadlock_timeout = 100ms
+log_min_messages = fatal
+restart_after_crash = off
+CONF
+    set_up($node, $o{preload} ? $ENV{BILLING_TEST_LIBRARY} // 'billing' : '');
+    torture($node, kills => $o{kills} // 0, seed => $ENV{BILLING_TEST_SEED} // int rand 1_000_000,
+        seconds => $ENV{BILLING_TEST_SECONDS} // $o{seconds});
+    $node->stop;
+    done_testing();
+    return;
+}
+
 sub torture
 {
     my ($node, %o) = @_;
     note "BILLING_TEST_SEED=$o{seed}, $o{seconds} seconds";
-    set_up($node);
     my $end = time + $o{seconds};
     my @pids = map { start_client($node, $_, $o{seed}, $end) } 1 .. $clients;
     srand $o{seed};
@@ -82,9 +109,14 @@ sub start_again
 
 sub set_up
 {
-    my $node = shift;
-    $node->safe_psql('postgres', 'CREATE EXTENSION billing CASCADE; '
-          . "SELECT billing.create_app('x', 'X'); "
+    my ($node, $library) = @_;
+    $node->start;
+    # not preloaded: another build of the library would bar this one
+    $node->safe_psql('postgres', 'CREATE EXTENSION billing CASCADE');
+    $node->safe_psql('postgres', "UPDATE pg_proc SET probin = '$library' WHERE probin = '\$libdir/billing'") if $library =~ m{/};
+    $node->append_conf('postgresql.conf', "shared_preload_libraries = '$library'");
+    $node->restart;
+    $node->safe_psql('postgres', "SELECT billing.create_app('x', 'X'); "
           . "SELECT billing.create_plan('bag', 'token', tokens => 300);");
     for my $n (0 .. $#ids)
     {
@@ -113,7 +145,8 @@ sub start_client
     srand $seed * 1000 + $n;
     $SIG{PIPE} = 'IGNORE';
     %log = (denials => [], suspended => [], keyed => {}, errors => {}, done => {});
-    transaction($n) while time < $end;
+    # without what Perl does at its end: the server is the parent's
+    eval { transaction($n) while time < $end; 1 } or POSIX::_exit(1);
     disconnect();
     nstore \%log, result_file($n);
     POSIX::_exit(0);
@@ -176,7 +209,7 @@ sub shortage { return $_[0] =~ /^(tokens_exhausted|no_active_plan|package_expire
 # What this transaction itself has added minus taken, for requests of the app; autocommit: nothing.
 sub own_net
 {
-    my ($id, $app, $open) = @_;
+    my ($id, $app, $open, $t0) = @_;
     return 0 unless $open;
     my $scope = $app ? 'true' : 'g.app IS NULL';
     my @rows;
@@ -188,7 +221,9 @@ sub own_net
               . "WHERE pg_xact_status(xmin::text::xid8) = 'in progress'", \@rows) eq '00000' or return undef;
         return $rows[0][0] ? undef : 0;
     }
-    run("SELECT coalesce(sum(CASE WHEN own THEN g.tokens ELSE 0 END - coalesce(t, 0)), 0) "
+    # what it took counts although the grant has expired since the denial; what it added, not
+    run("SELECT coalesce(sum(net) FILTER (WHERE net < 0 AND expires_at > to_timestamp($t0 / 1000000.0) OR expires_at > clock_timestamp()), 0) "
+          . 'FROM (SELECT CASE WHEN own THEN g.tokens ELSE 0 END - coalesce(t, 0) AS net, g.expires_at '
           . 'FROM (SELECT grant_id, tokens, app, expires_at, voided_at, '
           . "EXISTS (SELECT FROM billing.event e WHERE e.account_id = '$id' AND kind = 'tokens_granted' "
           . "AND detail->>'grant_id' = tg.grant_id::text AND pg_xact_status(e.xmin::text::xid8) = 'in progress') AS own "
@@ -199,10 +234,10 @@ sub own_net
           . "OR kind = 'hold' AND EXISTS (SELECT FROM billing.hold_end e JOIN billing.hold h USING (account_id, hold_id) "
           . "WHERE e.hold_id = l.hold_id AND pg_xact_status(e.xmin::text::xid8) = 'in progress' "
           . 'AND h.expires_at <= clock_timestamp())) GROUP BY 1) l USING (grant_id) '
-          . "WHERE $scope AND g.expires_at > clock_timestamp() AND (g.voided_at IS NULL "
+          . "WHERE $scope AND (g.voided_at IS NULL "
           # what is left of a grant that we voided is taken by an entry of ours
           . "OR EXISTS (SELECT FROM billing.event e WHERE e.account_id = '$id' AND kind = 'grant_voided' "
-          . "AND detail->>'grant_id' = g.grant_id::text AND pg_xact_status(e.xmin::text::xid8) = 'in progress'))", \@rows)
+          . "AND detail->>'grant_id' = g.grant_id::text AND pg_xact_status(e.xmin::text::xid8) = 'in progress'))) n", \@rows)
         eq '00000' or return undef;
     return $rows[0][0];
 }
@@ -215,7 +250,7 @@ sub note_answer
     return if $granted eq 't';
     push @{ $log{suspended} }, [ $id, $t0, $t1 ] if $reason eq 'account_suspended' && !$open;
     return unless shortage($reason);
-    my $own = own_net($id, $app, $open);
+    my $own = own_net($id, $app, $open, $t0);
     push @{ $log{denials} }, [ $id, $tokens, $app, $t0, $t1, $own, "$reason, $left left" ] if defined $own;
     return;
 }
@@ -227,6 +262,8 @@ sub consume
     my $key = rand() < 0.4 ? sprintf('k%d', rand 400) : undef;
     # a key's payload is a matter of the key, now and then of another request
     ($tokens, $app) = (1 + ($key =~ s/k//r) % 9, '') if $key;
+    # one that everybody sends at the same moment
+    ($id, $tokens, $app, $key) = ($ids[0], 3, '', sprintf 'now%d', time * 50) if rand() < 0.15;
     $tokens++ if $key && rand() < 0.05;
     my $sql_app = $app ? "'x'" : 'NULL';
     my $sql_key = $key ? "'$key'" : 'NULL';
@@ -330,7 +367,9 @@ sub transaction
     if (rand() < 0.6)
     {
         $log{done}{alone}++;
-        return any_of(@everything)->(0);
+        # a cancel may have come just before the end of what was begun
+        run('ROLLBACK') if any_of(@everything)->(0) eq '25P02';
+        return;
     }
     my $level = pick('READ COMMITTED', 'READ COMMITTED', 'REPEATABLE READ', 'SERIALIZABLE');
     run("BEGIN ISOLATION LEVEL $level") eq '00000' or return;
@@ -397,6 +436,7 @@ sub judge
     is($node->safe_psql('postgres', 'SELECT * FROM billing.verify_ledger()'), '', 'verify_ledger() is clean');
     judge_keys($node, @logs);
     judge_overdrawn($node);
+    judge_time($node);
     judge_denials($node, @logs);
     judge_what_is_left($node);
     my %done;
@@ -419,6 +459,8 @@ sub judge_keys
         }
     }
     is(scalar(grep { keys %$_ > 1 } values %answers), 0, 'a key had one answer, whoever asked');
+    is(scalar rows($node, 'SELECT account_id, idempotency_key FROM billing.ledger WHERE idempotency_key IS NOT NULL GROUP BY 1, 2 HAVING count(*) > 1'),
+        0, 'a key has one effect');
     my %stored = map { ("$_->[0] $_->[1] $_->[2]" => $_->[3]) }
         rows($node, 'SELECT account_id, idempotency_key, asked, answer FROM billing.ledger WHERE idempotency_key IS NOT NULL');
     my @lost = grep { my ($answer) = keys %{ $answers{$_} }; ($stored{$_} // 'none') ne $answer } sort keys %answers;
@@ -436,6 +478,15 @@ SELECT count(*) FROM (
     FROM billing.ledger GROUP BY grant_id, pg_xact_commit_timestamp(xmin)) l
 JOIN billing.token_grant g USING (grant_id) WHERE taken NOT BETWEEN 0 AND g.tokens
 SQL
+    return;
+}
+
+# Tokens are taken from a grant in its time, by the clock that the entry carries.
+sub judge_time
+{
+    my ($node) = @_;
+    is($node->safe_psql('postgres', "SELECT count(*) FROM billing.ledger JOIN billing.token_grant g USING (account_id, grant_id) "
+          . "WHERE kind IN ('consume', 'hold') AND (occurred_at < effective_at OR occurred_at >= expires_at)"), '0', 'nothing is taken from a grant outside its time');
     return;
 }
 
@@ -539,7 +590,7 @@ sub tell_all
           . "AND (expires_at = 'infinity' OR @{[ us('expires_at') ]} > $from - 500000) AND (voided_at IS NULL OR @{[ us('voided_at') ]} > $from - 500000) ORDER BY priority, expires_at, granted_at");
     diag "entry: @$_" for rows($node, "SELECT @{[ $at->(committed_at('l')) ]}, entry_no, kind, tokens, app, grant_id, hold_id, "
           . "@{[ $at->(us('occurred_at')) ]}, xmin FROM billing.ledger l WHERE account_id = '$id' AND @{[ $commit->('l') ]} ORDER BY 1, 2");
-    diag "hold: @$_" for rows($node, "SELECT hold_id, tokens, @{[ $at->(us('expires_at')) ]}, e.kind, e.tokens, @{[ $at->(committed_at('e')) ]}, e.xmin "
+    diag "hold: @$_" for rows($node, "SELECT hold_id, h.tokens, @{[ $at->(us('expires_at')) ]}, e.kind, e.tokens, @{[ $at->(committed_at('e')) ]}, e.xmin "
           . "FROM billing.hold h LEFT JOIN billing.hold_end e USING (account_id, hold_id) WHERE account_id = '$id' "
           . "AND @{[ us('expires_at') ]} - $from BETWEEN -1000000 AND 2000000 ORDER BY 3");
     return;
