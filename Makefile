@@ -14,7 +14,8 @@ ifneq ($(EXTVERSION),$(CONTROLVERSION))
 $(error META.json says version $(EXTVERSION), $(EXTENSION).control says $(CONTROLVERSION))
 endif
 
-# The install script, in this order.
+# The install script of the first version, in this order. What came later is in the update scripts:
+# a new installation runs them too, so that it ends where an old one does.
 SQL_PIECES = \
 	schema.sql \
 	amount.sql \
@@ -43,9 +44,16 @@ ifneq ($(SQL_UNLISTED),)
 $(error not in SQL_PIECES of the Makefile: $(SQL_UNLISTED))
 endif
 
+UPDATES := $(sort $(notdir $(wildcard $(SRC)/sql/$(EXTENSION)--*--*.sql)))
+FIRSTVERSION = 1.0
+
+# As released, once it is; until then it follows the pieces.
+FROZEN := $(wildcard $(SRC)/sql/frozen/$(EXTENSION)--$(FIRSTVERSION).sql)
+
 INSTALL_SCRIPT_SQL = sql/$(EXTENSION)--$(EXTVERSION).sql
-DATA = $(patsubst $(SRC)/%,%,$(wildcard $(SRC)/sql/$(EXTENSION)--*--*.sql))
-DATA_built = $(INSTALL_SCRIPT_SQL)
+FIRST_SCRIPT_SQL = sql/$(EXTENSION)--$(FIRSTVERSION).sql
+DATA = $(addprefix sql/,$(UPDATES))
+DATA_built = $(INSTALL_SCRIPT_SQL) $(FIRST_SCRIPT_SQL)
 
 OBJS = $(patsubst $(SRC)/%.c,%.o,$(sort $(wildcard $(SRC)/src/*.c)))
 SHLIB_LINK = -lsodium
@@ -65,7 +73,8 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test matrix torture sanitize bench cluster cluster-stop format check-format lint check-objects
+.PHONY: all demo test matrix freeze torture sanitize bench cluster cluster-stop format check-format lint \
+	check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -81,6 +90,12 @@ test:
 # V='17 18': only these versions.
 matrix:
 	@T='$(T)' $(TOOLS)/matrix $(V)
+
+# At the release of the first version: from then on its script stays as it is.
+freeze:
+	mkdir -p $(SRC)/sql/frozen
+	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
+	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$(SRC)/sql/frozen/$(EXTENSION)--$(FIRSTVERSION).sql
 
 # Randomised and long: what they find depends on the machine's timing.
 torture:
@@ -171,9 +186,21 @@ clean: cluster-stop
 EXTRA_CLEAN += build
 endif
 
-$(INSTALL_SCRIPT_SQL): $(SRC)/Makefile $(SRC)/META.json $(addprefix $(SRC)/sql/,$(SQL_PIECES))
-	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
-	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$@.new
+SQL_SOURCES = $(addprefix $(SRC)/sql/,$(SQL_PIECES))
+SQL_FIRST_LINE = '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'
+
+# An update script's first line is psql's.
+$(INSTALL_SCRIPT_SQL): $(SRC)/Makefile $(SRC)/META.json $(SQL_SOURCES) $(addprefix $(SRC)/sql/,$(UPDATES))
+	{ printf '%s\n' $(SQL_FIRST_LINE); cat $(SQL_SOURCES); \
+	  for update in $(addprefix $(SRC)/sql/,$(UPDATES)); do tail -n +2 $$update; done; } >$@.new
+	mv $@.new $@
+
+$(FIRST_SCRIPT_SQL): $(SRC)/Makefile $(SQL_SOURCES) $(FROZEN)
+ifneq ($(FROZEN),)
+	cp $(FROZEN) $@.new
+else
+	{ printf '%s\n' $(SQL_FIRST_LINE); cat $(SQL_SOURCES); } >$@.new
+endif
 	mv $@.new $@
 
 else

@@ -25,6 +25,8 @@ sub cluster
     $node->init(allows_streaming => 'logical', extra => [ '--encoding=UTF8', '--locale=C', $old ? () : @checksums ]);
     $node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'\nbilling.worker_naptime = 1\njit = off\n"
           . "max_logical_replication_workers = 20\nmax_worker_processes = 30\n");
+    # what the newer framework writes without asking which server it is
+    $node->adjust_conf('postgresql.conf', 'autovacuum_worker_slots', undef) if $old;
     return $node;
 }
 

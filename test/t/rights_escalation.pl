@@ -256,7 +256,7 @@ attempt($class, 'PB001', 'quote_plan', "$bind SELECT billing.quote_plan('$theirs
 attempt($class, 'PB001', 'order_plan', "$bind SELECT billing.order_plan('$theirs', 'pack')");
 attempt($class, '22012', 'authenticate_user', "$nothing billing.authenticate_user('a\@theirs.example', '$password') WHERE reason <> 'invalid_credentials'");
 attempt($class, '22012', "the view $_", "$nothing billing.$_ WHERE account_id <> '$ours'")
-  foreach qw(account_status account_package account_member usage_daily payment_history account_credit_balance);
+  foreach qw(account_status account_package account_member usage_daily open_hold payment_history account_credit_balance);
 attempt($class, '22012', 'a function that looks at what a view hides', <<"SQL");
 CREATE FUNCTION pg_temp.look(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS \$\$
 BEGIN

@@ -1,0 +1,27 @@
+\echo Use "ALTER EXTENSION billing UPDATE TO '1.1'" to load this file. \quit
+SET LOCAL search_path = pg_catalog, billing, pg_temp;
+
+CREATE VIEW billing.open_hold WITH (security_barrier) AS
+SELECT h.account_id,
+       h.hold_id,
+       h.app,
+       h.tokens,
+       h.created_at,
+       h.expires_at
+  FROM billing.hold h
+ WHERE NOT h.ended AND billing.visible(h.account_id);
+COMMENT ON VIEW billing.open_hold IS 'Tokens that are set aside: holds that are neither captured nor released nor lapsed.';
+COMMENT ON COLUMN billing.open_hold.account_id IS 'The account.';
+COMMENT ON COLUMN billing.open_hold.hold_id IS 'What capture_hold and release_hold take.';
+COMMENT ON COLUMN billing.open_hold.app IS 'The app it was made for; NULL: none.';
+COMMENT ON COLUMN billing.open_hold.tokens IS 'Tokens held.';
+COMMENT ON COLUMN billing.open_hold.created_at IS 'When it was made.';
+COMMENT ON COLUMN billing.open_hold.expires_at IS 'From when on it may lapse.';
+
+INSERT INTO billing.privilege (object, name, application, administrator, reporting) VALUES
+    ('relation', 'open_hold', true, true, true);
+REVOKE ALL ON TABLE billing.open_hold FROM PUBLIC;
+REVOKE ALL ON TYPE billing.open_hold FROM PUBLIC;
+DELETE FROM pg_catalog.pg_init_privs
+ WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass
+   AND objoid = 'billing.open_hold'::pg_catalog.regtype;
