@@ -63,17 +63,24 @@ sub set_up
         CREATE FUNCTION runs() RETURNS bigint LANGUAGE sql AS $$
             SELECT runs FROM billing.worker_status WHERE database = current_database();
         $$;
-        CREATE PROCEDURE starts(n bigint) LANGUAGE plpgsql AS $$
+        CREATE PROCEDURE rounds(n bigint) LANGUAGE plpgsql AS $$
         DECLARE
             before bigint;
-            worker integer;
         BEGIN
             FOR i IN 1 .. n LOOP
                 before := runs();
-                PERFORM billing.subscribe(billing.create_account('start'), 'pro',
+                PERFORM billing.subscribe(billing.create_account('round'), 'pro',
                     effective_at => now() - interval '1 day', expires_at => now());
                 COMMIT;
                 WHILE runs() = before LOOP PERFORM pg_sleep(0.0005); END LOOP;
+            END LOOP;
+        END $$;
+        CREATE PROCEDURE starts(n bigint) LANGUAGE plpgsql AS $$
+        DECLARE
+            worker integer;
+        BEGIN
+            FOR i IN 1 .. n LOOP
+                CALL rounds(1);
                 LOOP
                     SELECT pid INTO worker FROM billing.worker_status WHERE database = current_database();
                     EXIT WHEN worker IS NULL;
@@ -109,17 +116,19 @@ sub launcher_rounds
     return;
 }
 
-# A worker stays while the next due time is near; each is a round.
+# A worker stays while the next due time is near: one every 100 ms keeps it here, and each round is one
+# more.
 sub worker_rounds
 {
     my ($node, $rounds) = @_;
+    my $fill = $rounds > 2000 ? $rounds : 2000;
     my $before = $node->safe_psql('postgres', 'SELECT runs()');
-    my $fill = $rounds + 400;
-    $node->safe_psql('postgres', "CALL fill($fill, '5 ms')");
-    $node->poll_query_until('postgres', "SELECT runs() >= $before + 100") or die 'no runs';
+    $node->safe_psql('postgres', "CALL fill($fill, '100 ms')");
+    $node->poll_query_until('postgres', "SELECT runs() > $before") or die 'no runs';
+    $node->safe_psql('postgres', 'CALL rounds(100)');
     my $worker = pid_of($node, 'worker');
     my $first = measure($node, $worker);
-    $node->poll_query_until('postgres', "SELECT runs() >= $before + $rounds") or die 'too few runs';
+    $node->safe_psql('postgres', "CALL rounds($rounds - 100)");
     compare('worker', $rounds, $first, measure($node, $worker));
     is(pid_of($node, 'worker'), $worker, 'one worker all the time');
     return;
