@@ -15,7 +15,7 @@
 #   undecided_is_waited_for        a request that depends on others waits for them
 #   watermark                      a checkpoint stops before the first entry in progress
 #
-# Unpatched it must pass, built and run in the same way, and so it must with a control, which only makes a
+# Unpatched it must pass, built and run in the same way, and so it must with each control, which only makes a
 # window wide that a mutation needs. BILLING_TEST_MUTATIONS names some of them.
 
 use strict;
