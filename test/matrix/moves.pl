@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Billing::Catalog;
 use Billing::EveryKind;
 use Billing::Moves;
 use IPC::Run;
@@ -53,6 +54,9 @@ my $new = cluster('new', 0);
 $new->start;
 create_roles($new);
 note $new->safe_psql('postgres', 'SELECT version()');
+$new->safe_psql('postgres', 'CREATE DATABASE fresh TEMPLATE template0');
+$new->safe_psql('fresh', 'SET client_min_messages = warning; CREATE EXTENSION billing CASCADE');
+my $fresh = catalog($new, 'fresh');
 my $connection = $old->connstr('shop');
 run_clean('plain', "$bindir/pg_dump", '-d', $connection, '-f', "$dir/plain");
 run_clean('directory', "$bindir/pg_dump", '-d', $connection, '-Fd', '-j2', '-f', "$dir/directory");
@@ -92,5 +96,10 @@ is(answers($upgraded, 'shop'), $answers, 'upgraded: every answer is equal, the l
 is($upgraded->safe_psql('shop', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)}), $seen, 'upgraded: a consumer gets what it would have got');
 goes_on('upgraded', $upgraded, 'shop');
 run_clean('upgraded: dumped again', "$bindir/pg_dump", '-d', $upgraded->connstr('shop'), '-f', "$dir/again");
+$upgraded->safe_psql('shop', q{SELECT billing.revoke_usage_from(role::name, level) FROM billing.usage_level});
+# pg_dump does not know of rights on row types; the owner's own, which have one more from 17 on, are
+# written down or not; a view's text comes back with names for columns that had none
+my $alike = sub { return join "\n", map { s{ AS text\b}{}gr =~ s{ \{(\w+)=arwdDxtm?/\1\}}{}gr } grep { !/^(?:initial rights|type)\|/ } split /\n/, $_[0] };
+same_catalog('upgraded', $alike->(catalog($upgraded, 'shop')), $alike->($fresh));
 $upgraded->stop;
 done_testing();
