@@ -81,6 +81,14 @@ $contents = contents($old, 'shop', @except);
 $answers = answers($old, 'shop');
 my $seen = $old->safe_psql('shop', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)});
 $old->safe_psql('shop', 'DROP PUBLICATION everything');
+# From the minor releases of November 2026 on, a server notes pg_attver with each column, and pg_upgrade
+# to a newer major of earlier minor releases fails at any table. Where this Debian has only such a one,
+# the notes are taken away, so that the old database is as one of those minor releases.
+if (slurp_file("$bindir/postgres") !~ /pg_attver/)
+{
+    note 'the new server is older than the notes of the old one';
+    $old->safe_psql($_, q{UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '%pg_attver%'}) foreach qw(shop postgres template1);
+}
 $old->stop;
 my $upgraded = cluster('upgraded', 0);
 chdir $dir;
@@ -89,7 +97,8 @@ my $done = IPC::Run::run(
     [   "$bindir/pg_upgrade", '--no-sync', '-d', $old->data_dir, '-D', $upgraded->data_dir,
         '-b', "$ENV{BILLING_OLD}/bin", '-B', $bindir, '-s', $upgraded->host, '-p', $old->port, '-P', $upgraded->port
     ], '>', \$out, '2>', \$err);
-ok($done, 'pg_upgrade') or diag $out, $err;
+ok($done, 'pg_upgrade')
+    or diag $out, $err, map { slurp_file($_) } grep { -f } glob $upgraded->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_{dump,utility}*.log';
 $upgraded->start;
 is(contents($upgraded, 'shop', @except), $contents, 'upgraded: every row is equal');
 is(answers($upgraded, 'shop'), $answers, 'upgraded: every answer is equal, the ledger sound');
