@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Billing::Catalog;
 use Billing::EveryKind;
 use Billing::Moves;
 use IPC::Run;
@@ -53,6 +54,9 @@ my $new = cluster('new', 0);
 $new->start;
 create_roles($new);
 note $new->safe_psql('postgres', 'SELECT version()');
+$new->safe_psql('postgres', 'CREATE DATABASE fresh TEMPLATE template0');
+$new->safe_psql('fresh', 'SET client_min_messages = warning; CREATE EXTENSION billing CASCADE');
+my $fresh = catalog($new, 'fresh');
 my $connection = $old->connstr('shop');
 run_clean('plain', "$bindir/pg_dump", '-d', $connection, '-f', "$dir/plain");
 run_clean('directory', "$bindir/pg_dump", '-d', $connection, '-Fd', '-j2', '-f', "$dir/directory");
@@ -77,6 +81,14 @@ $contents = contents($old, 'shop', @except);
 $answers = answers($old, 'shop');
 my $seen = $old->safe_psql('shop', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)});
 $old->safe_psql('shop', 'DROP PUBLICATION everything');
+# From the minor releases of November 2026 on, a server notes pg_attver with each column, and pg_upgrade
+# to a newer major of earlier minor releases fails at any table. Where this Debian has only such a one,
+# the notes are taken away, so that the old database is as one of those minor releases.
+if (slurp_file("$bindir/postgres") !~ /pg_attver/)
+{
+    note 'the new server is older than the notes of the old one';
+    $old->safe_psql($_, q{UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '%pg_attver%'}) foreach qw(shop postgres template1);
+}
 $old->stop;
 my $upgraded = cluster('upgraded', 0);
 chdir $dir;
@@ -85,12 +97,18 @@ my $done = IPC::Run::run(
     [   "$bindir/pg_upgrade", '--no-sync', '-d', $old->data_dir, '-D', $upgraded->data_dir,
         '-b', "$ENV{BILLING_OLD}/bin", '-B', $bindir, '-s', $upgraded->host, '-p', $old->port, '-P', $upgraded->port
     ], '>', \$out, '2>', \$err);
-ok($done, 'pg_upgrade') or diag $out, $err;
+ok($done, 'pg_upgrade')
+    or diag $out, $err, map { slurp_file($_) } grep { -f } glob $upgraded->data_dir . '/pg_upgrade_output.d/*/log/pg_upgrade_{dump,utility}*.log';
 $upgraded->start;
 is(contents($upgraded, 'shop', @except), $contents, 'upgraded: every row is equal');
 is(answers($upgraded, 'shop'), $answers, 'upgraded: every answer is equal, the ledger sound');
 is($upgraded->safe_psql('shop', q{SELECT string_agg(event_id::text, ' ') FROM billing.next_events('mailer', 1000)}), $seen, 'upgraded: a consumer gets what it would have got');
 goes_on('upgraded', $upgraded, 'shop');
 run_clean('upgraded: dumped again', "$bindir/pg_dump", '-d', $upgraded->connstr('shop'), '-f', "$dir/again");
+$upgraded->safe_psql('shop', q{SELECT billing.revoke_usage_from(role::name, level) FROM billing.usage_level});
+# pg_dump does not know of rights on row types; the owner's own, which have one more from 17 on, are
+# written down or not; a view's text comes back with names for columns that had none
+my $alike = sub { return join "\n", map { s{ AS text\b}{}gr =~ s{ \{(\w+)=arwdDxtm?/\1\}}{}gr } grep { !/^(?:initial rights|type)\|/ } split /\n/, $_[0] };
+same_catalog('upgraded', $alike->(catalog($upgraded, 'shop')), $alike->($fresh));
 $upgraded->stop;
 done_testing();
