@@ -73,7 +73,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test matrix freeze torture sanitize bench cluster cluster-stop format check-format lint \
+.PHONY: all demo test matrix freeze torture bench cluster cluster-stop format check-format lint \
 	check-objects
 all:
 
@@ -104,10 +104,6 @@ torture:
 
 bench:
 	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run
-
-# T='test/t/crash.pl': only these.
-sanitize:
-	@$(TOOLS)/sanitize $(T)
 
 cluster:
 	@BUILD_VARIABLES='$(MAKEOVERRIDES)' $(TOOLS)/cluster start

@@ -204,10 +204,9 @@ inside()
     local -a keep=()
     pgxs=$(dirname "$("$bindir/pg_config" --pgxs)")/../..
     pgxs=$(cd "$pgxs" && pwd -P)
-    for name in $(compgen -e BILLING_ || true) JOBS TERM ASAN_OPTIONS UBSAN_OPTIONS; do
+    for name in $(compgen -e BILLING_ || true) JOBS TERM; do
         [ -z "${!name:-}" ] || keep+=("$name=${!name}")
     done
-    [ -z "${BILLING_PRELOAD:-}" ] || keep+=("LD_PRELOAD=$BILLING_PRELOAD")
     (cd "$tmp" && as "$run_user" env -i --default-signal=INT,QUIT "${keep[@]}" \
         PATH="$bindir:/usr/local/bin:/usr/bin:/bin" HOME="$tmp" TMPDIR="$tmp" LC_ALL=C.UTF-8 \
         PG_CONFIG="$bindir/pg_config" PG_REGRESS="$pgxs/src/test/regress/pg_regress" \
