@@ -179,11 +179,12 @@ make_tmp()
     [ "$(id -u)" != 0 ] || chown -R "$run_user:" "$tmp"
 }
 
-# Builds and installs into the private tree.
+# Builds and installs into the private tree. BILLING_COPY: in a copy of the checkout in any case, for
+# a build of another kind, or one that writes beside its objects.
 stage()
 {
     work=$root
-    if ! as "$run_user" test -r "$root/Makefile" 2>/dev/null; then
+    if [ -n "${BILLING_COPY:-}" ] || ! as "$run_user" test -r "$root/Makefile" 2>/dev/null; then
         work=$tmp/checkout
         mkdir "$work"
         tar -C "$root" --exclude=./build --exclude=./.git -cf - . | tar -C "$work" -xf -
