@@ -299,6 +299,12 @@ engine_count_checkpoint(void)
 }
 
 void
+engine_count_denial(void)
+{
+	engine_count(COUNTER_DENIALS);
+}
+
+void
 engine_count_ledger(void)
 {
 	if (engine_enabled())
