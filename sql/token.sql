@@ -268,7 +268,7 @@ COMMENT ON FUNCTION billing.verify_ledger(uuid) IS
 CREATE FUNCTION billing.write_checkpoint(account_id uuid) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_write_checkpoint';
 COMMENT ON FUNCTION billing.write_checkpoint(uuid) IS
-'Sums the account''s ledger now; returns the entry_no through which it goes, 0 if there was nothing to sum. Consumption does so by itself from time to time.
+'Sums the account''s ledger now; returns the entry_no through which it goes, 0 if there was nothing to sum. The background worker does so every billing.checkpoint_entries; where none comes, who consumes.
 Errors: 22004 NULL; PB001 unknown account.';
 
 CREATE FUNCTION billing.engine_counters(OUT name text, OUT value bigint) RETURNS SETOF record

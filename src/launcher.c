@@ -347,11 +347,12 @@ start_time(WorkerSlot *slot)
 {
 	TimestampTz due = worker_slot_due(slot);
 
+	if (!TIMESTAMP_IS_NOEND(due) && due > DT_NOBEGIN + LEAD)
+		due -= LEAD;
+	due = Min(due, worker_slot_upkeep(slot));
 	if (!OidIsValid(slot->database) || slot->state != WORKER_WAITING || slot->skipped ||
 		TIMESTAMP_IS_NOEND(due))
 		return DT_NOEND;
-	if (due > DT_NOBEGIN + LEAD)
-		due -= LEAD;
 	return Max(due, slot->not_before);
 }
 

@@ -276,7 +276,7 @@ complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 		note_exhaustion(request, take->now, take->part, take->parts);
 	}
 	if (crosses_checkpoint(take->first_entry_no, take->parts))
-		checkpoint_write_if_free(request->account);
+		checkpoint_wanted(request->account);
 	return true;
 }
 
@@ -451,8 +451,9 @@ spend_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	CommandCounterIncrement();
 	if (emptied)
 		note_exhaustion(request, holdings.now, parts, count);
+	/* the tail had to be read for the request; the lock lets its own rows be summed too */
 	if (balances->tail_entries >= settings_checkpoint_entries)
-		checkpoint_write_if_free(request->account);
+		(void) checkpoint_try(request->account);
 }
 
 /*

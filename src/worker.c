@@ -27,6 +27,7 @@
 
 #include "identifier.h"
 #include "lock.h"
+#include "upkeep.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -43,6 +44,10 @@ extern PGDLLEXPORT void billing_worker_main(Datum arg);
 
 /* Accounts read at once, so that what was done before is passed over seldom. */
 #define LIST_SIZE 5000
+
+/* Accounts that want a look, in one transaction, and how long that may take: due times come first. */
+#define UPKEEP_BATCH   64
+#define LONGEST_UPKEEP (5 * 1000)
 
 /* After something due had to be left undone: 25 ms, doubled up to 6.4 s. */
 #define STALL_PAUSE(stalls) ((INT64CONST(25) << Min(stalls, 8)) * 1000)
@@ -76,6 +81,7 @@ leaving(int code pg_attribute_unused(), Datum arg)
 
 	if (!reported)
 		(void) worker_slot_lower(slot, GetCurrentTimestamp() + USECS_PER_SEC);
+	(void) worker_slot_lower_upkeep(slot, upkeep_next(slot->database));
 	worker_detach(slot);
 }
 
@@ -398,6 +404,85 @@ run_once(Run *run)
 	reported = true;
 }
 
+static bool
+something_is_due(const Run *run)
+{
+	return worker_slot_due(run->slot) <= GetCurrentTimestamp();
+}
+
+static int64
+do_upkeep(const Run *run, const UpkeepRequest *list, int count)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	int64 done = 0;
+
+	for (int i = 0; i < count; i++)
+		if (i == 0 || (!something_is_due(run) && GetCurrentTimestamp() < start + LONGEST_UPKEEP))
+			done += upkeep_serve(&list[i]);
+		else
+			upkeep_leave(&list[i]);
+	return done;
+}
+
+static void
+upkeep_failed(const UpkeepRequest *list, int count, const ErrorData *error)
+{
+	upkeep_postpone(list, count);
+	if (count == 1 && list[0].attempts == 0 && !is_transient(error) &&
+		error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("billing could not sum the ledger of account %s: %s",
+								 identifier_text(&list[0].account), error->message),
+						  errdetail("Balances are right without it, and it will be tried again.")));
+}
+
+/* One transaction for accounts that want a look; false: none does, or it has to wait. */
+static bool
+upkeep_batch(Run *run)
+{
+	UpkeepRequest list[UPKEEP_BATCH];
+	volatile int count = upkeep_claim(list, UPKEEP_BATCH);
+	ErrorData *volatile error = NULL;
+
+	if (count == 0)
+		return false;
+	PG_TRY();
+	{
+		if (begin(run, "billing: summing ledgers"))
+		{
+			int64 done = do_upkeep(run, list, count);
+
+			finish();
+			worker_slot_add_rows(run->slot, done);
+		}
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+	if (error != NULL)
+		upkeep_failed(list, count, error);
+	return !run->absent;
+}
+
+/* As long as nothing is due. What is claimed where the extension is gone is forgotten. */
+static void
+upkeep(Run *run)
+{
+	if (worker_slot_upkeep(run->slot) > GetCurrentTimestamp())
+		return;
+	MemoryContextReset(run->context);
+	MemoryContextSwitchTo(run->context);
+	worker_slot_claim_upkeep(run->slot);
+	run->absent = run->locked = false;
+	while (!something_is_due(run) && upkeep_batch(run) && !must_leave())
+		;
+	if (run->absent && !run->locked)
+		upkeep_forget(MyDatabaseId);
+	(void) worker_slot_lower_upkeep(run->slot, upkeep_next(MyDatabaseId));
+}
+
 static void
 doze(int64 usecs)
 {
@@ -417,7 +502,7 @@ linger(WorkerSlot *slot)
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz due = worker_slot_due(slot);
+		TimestampTz due = Min(worker_slot_due(slot), worker_slot_upkeep(slot));
 
 		if (must_leave() || due > now + LINGER)
 			return false;
@@ -445,8 +530,12 @@ billing_worker_main(Datum arg)
 	worker_set_running(run.slot);
 	run.context = AllocSetContextCreate(TopMemoryContext, "billing worker", ALLOCSET_DEFAULT_SIZES);
 	worker_never_note();
+	run_once(&run);
 	do
-		run_once(&run);
-	while (linger(run.slot));
+	{
+		if (something_is_due(&run))
+			run_once(&run);
+		upkeep(&run);
+	} while (linger(run.slot));
 	proc_exit(0);
 }

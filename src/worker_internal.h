@@ -27,11 +27,12 @@ typedef enum WorkerState
 	WORKER_RUNNING
 } WorkerState;
 
-/* What is known of one database. Protected by the lock, but for due and latch. */
+/* What is known of one database. Protected by the lock, but for due, upkeep and latch. */
 typedef struct WorkerSlot
 {
-	Oid database;         /* InvalidOid: the slot is free */
-	pg_atomic_uint64 due; /* when to look there, a TimestampTz; DT_NOEND: nothing is known */
+	Oid database;            /* InvalidOid: the slot is free */
+	pg_atomic_uint64 due;    /* when to look there, a TimestampTz; DT_NOEND: nothing is known */
+	pg_atomic_uint64 upkeep; /* the same for accounts that want a look (upkeep.h) */
 	Latch *volatile latch;
 	WorkerState state;
 	pid_t pid;
@@ -72,12 +73,17 @@ extern WorkerSlot *worker_slot_make(Oid database);
 extern void worker_slot_free(WorkerSlot *slot);
 extern TimestampTz worker_slot_due(WorkerSlot *slot);
 extern bool worker_slot_lower(WorkerSlot *slot, TimestampTz due);
+extern TimestampTz worker_slot_upkeep(WorkerSlot *slot);
+extern bool worker_slot_lower_upkeep(WorkerSlot *slot, TimestampTz at);
+extern void worker_slot_claim_upkeep(WorkerSlot *slot);
+extern void worker_slot_add_rows(WorkerSlot *slot, int64 rows);
 extern TimestampTz worker_slot_claim(WorkerSlot *slot);
 extern void worker_slot_report(WorkerSlot *slot, const WorkerReport *report);
 extern WorkerSlot *worker_attach(Oid database);
 extern void worker_set_running(WorkerSlot *slot);
 extern void worker_detach(WorkerSlot *slot);
 extern void worker_wake_launcher(void);
+extern bool worker_has_launcher(void);
 extern void worker_set_launcher(Latch *latch);
 extern bool worker_is_crowded(void);
 extern void worker_set_crowded(bool crowded);
@@ -86,6 +92,8 @@ extern bool worker_was_full(void);
 
 /* worker_wake.c */
 extern void worker_never_note(void);
+extern bool worker_attends(void);
+extern void worker_tell_upkeep(TimestampTz at);
 
 /* worker_due.c */
 typedef struct DueAccount
