@@ -104,6 +104,29 @@ COMMENT ON COLUMN billing.checkpoint.consumed IS 'Sum of ledger.tokens of the gr
 COMMENT ON COLUMN billing.checkpoint.entries IS 'Number of ledger rows of the grant through that entry.';
 COMMENT ON COLUMN billing.checkpoint.created_at IS 'When it was written.';
 
+CREATE TABLE billing.low_balance (
+    account_id uuid NOT NULL,
+    grant_id   uuid NOT NULL,
+    told_at    timestamptz NOT NULL,
+    PRIMARY KEY (account_id, grant_id),
+    FOREIGN KEY (account_id, grant_id) REFERENCES billing.token_grant ON DELETE CASCADE
+);
+COMMENT ON TABLE billing.low_balance IS 'Grants whose event low_balance was written, each once. Without its row a grant is told of again.';
+COMMENT ON COLUMN billing.low_balance.account_id IS 'The account.';
+COMMENT ON COLUMN billing.low_balance.grant_id IS 'The grant.';
+COMMENT ON COLUMN billing.low_balance.told_at IS 'When the event was written, by the account''s clock.';
+
+CREATE TABLE billing.low_balance_mark (
+    single  boolean NOT NULL PRIMARY KEY DEFAULT true,
+    through timestamptz NOT NULL,
+    percent integer NOT NULL,
+    CONSTRAINT low_balance_mark_single_check CHECK (single)
+);
+COMMENT ON TABLE billing.low_balance_mark IS 'How far the ledger has been looked through for grants that ran low: after a restart only accounts used since are looked at. Without its row all of them are.';
+COMMENT ON COLUMN billing.low_balance_mark.single IS 'True: there is one row at most.';
+COMMENT ON COLUMN billing.low_balance_mark.through IS 'Whatever was taken before has been looked at.';
+COMMENT ON COLUMN billing.low_balance_mark.percent IS 'The billing.low_balance_percent it was looked at with.';
+
 CREATE TABLE billing.hold (
     account_id uuid NOT NULL REFERENCES billing.account,
     hold_id    uuid NOT NULL UNIQUE,

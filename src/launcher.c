@@ -466,6 +466,13 @@ take_over(void)
 	worker_unlock();
 }
 
+static void
+reload(void)
+{
+	ProcessConfigFile(PGC_SIGHUP);
+	sweep_percentage_changed();
+}
+
 void
 billing_launcher_main(Datum arg pg_attribute_unused())
 {
@@ -487,7 +494,7 @@ billing_launcher_main(Datum arg pg_attribute_unused())
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			reload();
 		}
 		wake = round_of_work();
 		pgstat_report_activity(STATE_IDLE, NULL);

@@ -17,9 +17,6 @@
 #include "upkeep.h"
 #include "worker_internal.h"
 
-/* Accounts that can wait at the same time, of all databases; each takes 48 bytes. */
-#define QUEUE_SIZE 1024
-
 /* How long a request is left to whoever took it. */
 #define CLAIM USECS_PER_SEC
 
@@ -31,7 +28,7 @@ typedef struct UpkeepShared
 	LWLock lock;
 	uint64 stamp;
 	int count;
-	UpkeepRequest queue[QUEUE_SIZE];
+	UpkeepRequest queue[UPKEEP_QUEUE];
 } UpkeepShared;
 
 /* What this transaction notes, or has served. */
@@ -100,15 +97,19 @@ find(Oid database, const pg_uuid_t *account)
 
 /*
  * The end of the transaction will ask the worker to look at the account. False:
- * it would not come in time, so the caller has to see to it.
+ * the caller has to see to it, as there is no queue, or nobody would come in time
+ * to sum. That a grant is low can wait, for expire_due() too.
  */
 bool
 upkeep_note(const pg_uuid_t *account, uint8 wants)
 {
 	OwnRequest *last = own_count > 0 ? &own[own_count - 1] : NULL;
+	bool attended;
 
-	if (shared == NULL || !worker_attends() ||
-		(shared->count >= QUEUE_SIZE && wants == UPKEEP_CHECKPOINT))
+	if (shared == NULL)
+		return false;
+	attended = worker_attends() && shared->count < UPKEEP_QUEUE;
+	if (wants == UPKEEP_CHECKPOINT && !attended)
 		return false;
 	if (last == NULL || last->is_served ||
 		memcmp(last->request.account.data, account->data, UUID_LEN) != 0)
@@ -118,14 +119,14 @@ upkeep_note(const pg_uuid_t *account, uint8 wants)
 	return true;
 }
 
-/* Neither allocates nor raises. */
-static void
+/* Neither allocates nor raises. False: there is no room. */
+static bool
 push(const UpkeepRequest *note, TimestampTz now)
 {
 	UpkeepRequest *request = find(MyDatabaseId, &note->account);
 
-	if (request == NULL && shared->count == QUEUE_SIZE)
-		return;
+	if (request == NULL && shared->count == UPKEEP_QUEUE)
+		return false;
 	if (request == NULL)
 	{
 		request = &shared->queue[shared->count++];
@@ -135,6 +136,7 @@ push(const UpkeepRequest *note, TimestampTz now)
 	}
 	request->wants |= note->wants;
 	request->stamp = ++shared->stamp;
+	return true;
 }
 
 /* After a commit. What was noted again meanwhile stays. */
@@ -143,6 +145,8 @@ settle(const OwnRequest *served, TimestampTz now)
 {
 	UpkeepRequest *request = find(MyDatabaseId, &served->request.account);
 
+	if (request == NULL && served->again)
+		(void) push(&served->request, now);
 	if (request == NULL)
 		return;
 	if (served->again)
@@ -169,6 +173,7 @@ static void
 transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 {
 	TimestampTz now;
+	bool lost = false;
 
 	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
 		return;
@@ -178,13 +183,15 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < own_count; i++)
 		if (!own[i].is_served)
-			push(&own[i].request, now);
+			lost |= !push(&own[i].request, now) && (own[i].request.wants & UPKEEP_LOW);
 		else if (event == XACT_EVENT_COMMIT)
 			settle(&own[i], now);
 		else
 			give_back(&own[i].request, now);
 	LWLockRelease(&shared->lock);
 	own_count = 0;
+	if (lost)
+		sweep_again(worker_own_slot());
 	worker_tell_upkeep(upkeep_next(MyDatabaseId));
 }
 
@@ -266,6 +273,13 @@ upkeep_next(Oid database)
 			next = Min(next, shared->queue[i].at);
 	LWLockRelease(&shared->lock);
 	return next;
+}
+
+/* Whether many more can be noted at once, and leave room for those who spend. */
+bool
+upkeep_has_room(void)
+{
+	return shared != NULL && shared->count < UPKEEP_QUEUE / 4;
 }
 
 /* The database, or the extension in it, is gone. */

@@ -13,6 +13,9 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+/* Accounts that can wait at the same time, of all databases; each takes 48 bytes. */
+#define UPKEEP_QUEUE 1024
+
 /* What an account wants. */
 #define UPKEEP_CHECKPOINT 1
 #define UPKEEP_LOW        2
@@ -38,6 +41,7 @@ extern void upkeep_leave(const UpkeepRequest *request);
 extern void upkeep_postpone(const UpkeepRequest *list, int count);
 extern TimestampTz upkeep_next(Oid database);
 extern void upkeep_forget(Oid database);
+extern bool upkeep_has_room(void);
 
 /* upkeep_serve.c: what is done about a request */
 extern int64 upkeep_serve(const UpkeepRequest *request);

@@ -10,6 +10,8 @@
 #include "account.h"
 #include "call.h"
 #include "checkpoint.h"
+#include "lock.h"
+#include "low_balance.h"
 #include "upkeep.h"
 
 static bool
@@ -22,6 +24,25 @@ account_exists(Account *account, const pg_uuid_t *id)
 	return found;
 }
 
+/* Who buys, orders or expires something has the lock too; nobody who spends. */
+static int64
+tell_if_free(const Account *account, bool *again)
+{
+	if (lock_account_if_free(&account->id, LOCK_PLANS, ExclusiveLock))
+		return low_balance_tell(account, again);
+	*again = true;
+	return 0;
+}
+
+static int64
+sum_if_free(const Account *account, bool *again)
+{
+	CheckpointOutcome outcome = checkpoint_try(&account->id);
+
+	*again |= outcome.behind;
+	return outcome.written;
+}
+
 /* Returns the number of rows: checkpoints of an account count as one. */
 int64
 upkeep_serve(const UpkeepRequest *request)
@@ -32,12 +53,12 @@ upkeep_serve(const UpkeepRequest *request)
 	bool again = false;
 
 	call_enter(&call);
-	if (account_exists(&account, &request->account) && (request->wants & UPKEEP_CHECKPOINT))
+	if (account_exists(&account, &request->account))
 	{
-		CheckpointOutcome outcome = checkpoint_try(&request->account);
-
-		done += outcome.written;
-		again = outcome.behind;
+		if (request->wants & UPKEEP_LOW)
+			done += tell_if_free(&account, &again);
+		if (request->wants & UPKEEP_CHECKPOINT)
+			done += sum_if_free(&account, &again);
 	}
 	call_leave(&call);
 	upkeep_served(request, again);

@@ -49,6 +49,9 @@ extern PGDLLEXPORT void billing_worker_main(Datum arg);
 #define UPKEEP_BATCH   64
 #define LONGEST_UPKEEP (5 * 1000)
 
+/* After looking for such accounts failed as a whole. */
+#define UPKEEP_PAUSE USECS_PER_MINUTE
+
 /* After something due had to be left undone: 25 ms, doubled up to 6.4 s. */
 #define STALL_PAUSE(stalls) ((INT64CONST(25) << Min(stalls, 8)) * 1000)
 
@@ -70,6 +73,7 @@ typedef struct Run
 	bool locked; /* the last two */
 	bool replica; /* the rows come from another server, whose worker writes them */
 	bool leave;
+	bool served; /* accounts that wanted a look */
 } Run;
 
 static bool reported = true; /* what the slot's due time was claimed for */
@@ -446,6 +450,7 @@ upkeep_batch(Run *run)
 
 	if (count == 0)
 		return false;
+	run->served = true;
 	PG_TRY();
 	{
 		if (begin(run, "billing: summing ledgers"))
@@ -466,21 +471,80 @@ upkeep_batch(Run *run)
 	return !run->absent;
 }
 
+/* Puts the accounts to look at into the queue, a portion in a transaction. */
+static void
+pass_accounts(Run *run)
+{
+	pg_uuid_t list[SWEEP_PORTION];
+	Sweep sweep;
+	int count;
+
+	if (!upkeep_has_room() || !sweep_begin(&sweep, run->slot) ||
+		!begin(run, "billing: looking for grants that ran low"))
+		return;
+	if (!due_is_replica())
+	{
+		count = sweep_portion(&sweep, list);
+		for (int i = 0; i < count; i++)
+			(void) upkeep_note(&list[i], UPKEEP_LOW);
+		if (!sweep.finished)
+			(void) worker_slot_lower_upkeep(run->slot, GetCurrentTimestamp());
+	}
+	finish();
+}
+
+static void
+advance_mark(Run *run)
+{
+	if (!mark_is_due(run->slot, run->served) || !begin(run, "billing: marking what is done"))
+		return;
+	mark_advance(run->slot);
+	finish();
+}
+
 /* As long as nothing is due. What is claimed where the extension is gone is forgotten. */
 static void
-upkeep(Run *run)
+serve_requests(Run *run)
 {
 	if (worker_slot_upkeep(run->slot) > GetCurrentTimestamp())
 		return;
 	MemoryContextReset(run->context);
 	MemoryContextSwitchTo(run->context);
 	worker_slot_claim_upkeep(run->slot);
-	run->absent = run->locked = false;
+	run->absent = run->locked = run->served = false;
 	while (!something_is_due(run) && upkeep_batch(run) && !must_leave())
 		;
 	if (run->absent && !run->locked)
 		upkeep_forget(MyDatabaseId);
+}
+
+/* What is done when nothing is due; an error is told of, and it will be tried again. */
+static void
+upkeep(Run *run)
+{
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		serve_requests(run);
+		if (!something_is_due(run))
+			pass_accounts(run);
+		advance_mark(run);
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
 	(void) worker_slot_lower_upkeep(run->slot, upkeep_next(MyDatabaseId));
+	if (error == NULL)
+		return;
+	(void) worker_slot_lower_upkeep(run->slot, GetCurrentTimestamp() + UPKEEP_PAUSE);
+	if (!is_transient(error))
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("billing could not look at balances in database %u: %s", MyDatabaseId,
+							 error->message),
+					  errdetail("It will be tried again.")));
 }
 
 static void

@@ -40,6 +40,17 @@ typedef struct WorkerSlot
 	int missing;            /* scans of pg_database in a row that did not find it */
 	TimestampTz not_before; /* when to try to start a worker again */
 
+	/* upkeep_sweep.c */
+	uint32 sweep_reason;     /* counts why every account has to be passed */
+	uint32 swept_reason;     /* the last one for which all were */
+	int swept;               /* with which percentage they were; 0: not yet */
+	int sweeping;            /* the percentage they are being passed with; 0: not begun */
+	pg_uuid_t swept_through; /* how far */
+	TimestampTz mark_at;     /* to be the mark; 0: none */
+	TimestampTz mark_next;   /* when to look whether it may be */
+	TransactionId mark_xid;  /* the next one at that time */
+	bool mark_decided;       /* all before that one have ended */
+
 	int stalls; /* runs in a row that left something due undone */
 	int errors; /* runs in a row that failed as a whole */
 	TimestampTz last_run_at;
@@ -90,7 +101,28 @@ extern void worker_set_crowded(bool crowded);
 extern void worker_set_stopped(bool stopped);
 extern bool worker_was_full(void);
 
+/* upkeep_sweep.c */
+#define SWEEP_PORTION 200
+
+/* A pass over all accounts, as it is going on. */
+typedef struct Sweep
+{
+	WorkerSlot *slot;
+	uint32 reason;
+	int percent;
+	pg_uuid_t after;
+	bool finished;
+} Sweep;
+
+extern bool sweep_begin(Sweep *sweep, WorkerSlot *slot);
+extern int sweep_portion(Sweep *sweep, pg_uuid_t *list);
+extern void sweep_again(WorkerSlot *slot);
+extern void sweep_percentage_changed(void);
+extern bool mark_is_due(WorkerSlot *slot, bool served);
+extern void mark_advance(WorkerSlot *slot);
+
 /* worker_wake.c */
+extern WorkerSlot *worker_own_slot(void);
 extern void worker_never_note(void);
 extern bool worker_attends(void);
 extern void worker_tell_upkeep(TimestampTz at);

@@ -157,6 +157,7 @@ worker_slot_free(WorkerSlot *slot)
 	pg_atomic_init_u64(&slot->due, (uint64) DT_NOEND);
 	pg_atomic_init_u64(&slot->upkeep, (uint64) DT_NOEND);
 	slot->not_before = DT_NOBEGIN;
+	slot->sweep_reason = 1;
 }
 
 TimestampTz

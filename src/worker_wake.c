@@ -37,11 +37,20 @@ worker_never_note(void)
 static void
 find_own_slot(void)
 {
-	if (own_slot != NULL)
+	if (own_slot != NULL || never_note)
 		return;
 	worker_lock();
 	own_slot = worker_slot_make(MyDatabaseId);
 	worker_unlock();
+}
+
+/* NULL: the library is not preloaded, or there is no room. */
+WorkerSlot *
+worker_own_slot(void)
+{
+	if (worker_is_installed())
+		find_own_slot();
+	return own_slot;
 }
 
 /*
@@ -83,11 +92,9 @@ tell(TimestampTz due)
 bool
 worker_attends(void)
 {
-	if (never_note || !worker_is_installed() || !worker_enabled || !worker_has_launcher())
+	if (worker_own_slot() == NULL || !worker_enabled || !worker_has_launcher())
 		return false;
-	find_own_slot();
-	return own_slot != NULL && !own_slot->skipped &&
-		   worker_slot_upkeep(own_slot) > GetCurrentTimestamp() - PATIENCE;
+	return !own_slot->skipped && worker_slot_upkeep(own_slot) > GetCurrentTimestamp() - PATIENCE;
 }
 
 /* At the end of a transaction: neither waits nor raises. */
