@@ -105,11 +105,10 @@ COMMENT ON COLUMN billing.checkpoint.entries IS 'Number of ledger rows of the gr
 COMMENT ON COLUMN billing.checkpoint.created_at IS 'When it was written.';
 
 CREATE TABLE billing.low_balance (
-    account_id uuid NOT NULL,
+    account_id uuid NOT NULL REFERENCES billing.account ON DELETE CASCADE,
     grant_id   uuid NOT NULL,
     told_at    timestamptz NOT NULL,
-    PRIMARY KEY (account_id, grant_id),
-    FOREIGN KEY (account_id, grant_id) REFERENCES billing.token_grant ON DELETE CASCADE
+    PRIMARY KEY (account_id, grant_id)
 );
 COMMENT ON TABLE billing.low_balance IS 'Grants whose event low_balance was written, each once. Without its row a grant is told of again.';
 COMMENT ON COLUMN billing.low_balance.account_id IS 'The account.';

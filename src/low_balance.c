@@ -23,9 +23,14 @@
 #include "settings.h"
 #include "upkeep.h"
 
+/*
+ * Under the lock there is nobody to conflict with; ON CONFLICT would raise 40001 at
+ * a row that a REPEATABLE READ transaction cannot see.
+ */
 static SqlQuery insert_told = {
-	.sql = "INSERT INTO billing.low_balance (account_id, grant_id, told_at) VALUES ($1, $2, $3) "
-		   "ON CONFLICT DO NOTHING RETURNING (SELECT s.plan FROM billing.token_grant g "
+	.sql = "INSERT INTO billing.low_balance (account_id, grant_id, told_at) SELECT $1, $2, $3 "
+		   "WHERE NOT EXISTS (SELECT FROM billing.low_balance WHERE account_id = $1 "
+		   "AND grant_id = $2) RETURNING (SELECT s.plan FROM billing.token_grant g "
 		   "JOIN billing.subscription s USING (account_id, subscription_id) "
 		   "WHERE g.account_id = $1 AND g.grant_id = $2)",
 	.nargs = 3,

@@ -23,6 +23,9 @@
 /* After a look that came to nothing: 25 ms, doubled up to 12.8 s. */
 #define AGAIN_PAUSE(attempts) ((INT64CONST(25) << Min(attempts, 9)) * 1000)
 
+/* No request is put off for longer than that: then the clock was set back. */
+#define LONGEST_PAUSE (15 * USECS_PER_SEC)
+
 typedef struct UpkeepShared
 {
 	LWLock lock;
@@ -195,6 +198,13 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	worker_tell_upkeep(upkeep_next(MyDatabaseId));
 }
 
+/* Not to be served yet. */
+static bool
+is_put_off(const UpkeepRequest *request, TimestampTz now)
+{
+	return request->at > now && request->at <= now + LONGEST_PAUSE;
+}
+
 /* Requests of this database that may be served now; one that failed with others comes alone. */
 int
 upkeep_claim(UpkeepRequest *list, int max)
@@ -209,7 +219,8 @@ upkeep_claim(UpkeepRequest *list, int max)
 	{
 		UpkeepRequest *request = &shared->queue[i];
 
-		if (request->database != MyDatabaseId || request->at > now || (request->apart && count > 0))
+		if (request->database != MyDatabaseId || is_put_off(request, now) ||
+			(request->apart && count > 0))
 			continue;
 		list[count++] = *request;
 		request->at = now + CLAIM;
@@ -264,13 +275,14 @@ TimestampTz
 upkeep_next(Oid database)
 {
 	TimestampTz next = DT_NOEND;
+	TimestampTz now = GetCurrentTimestamp();
 
 	if (shared == NULL || shared->count == 0)
 		return next;
 	LWLockAcquire(&shared->lock, LW_SHARED);
 	for (int i = 0; i < shared->count; i++)
 		if (shared->queue[i].database == database)
-			next = Min(next, shared->queue[i].at);
+			next = Min(next, is_put_off(&shared->queue[i], now) ? shared->queue[i].at : now);
 	LWLockRelease(&shared->lock);
 	return next;
 }
