@@ -120,16 +120,31 @@ prepare_session(void)
 	pgstat_report_appname("billing worker");
 }
 
-/* Whether somebody is dropping, renaming or copying the database, and waits for us to leave. */
+/* False: somebody is dropping, renaming or copying the database, or waits for us to leave it. */
 static bool
-database_is_wanted(void)
+lock_database(Oid database)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	return LockAcquire(&tag, RowExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+unlock_database(Oid database)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
 	(void) LockRelease(&tag, RowExclusiveLock, true);
+}
+
+static bool
+database_is_wanted(void)
+{
+	if (!lock_database(MyDatabaseId))
+		return true;
+	unlock_database(MyDatabaseId);
 	return false;
 }
 
@@ -588,8 +603,15 @@ billing_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	/*
+	 * To connect takes the same lock: it would queue behind who wants the database
+	 * and waits for the launcher, who waits for us.
+	 */
+	if (!lock_database(database))
+		proc_exit(0);
 	/* that connections are not allowed any more would be an error; the launcher looks at that */
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	unlock_database(database);
 	prepare_session();
 	worker_set_running(run.slot);
 	run.context = AllocSetContextCreate(TopMemoryContext, "billing worker", ALLOCSET_DEFAULT_SIZES);
