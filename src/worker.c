@@ -429,6 +429,14 @@ something_is_due(const Run *run)
 	return worker_slot_due(run->slot) <= GetCurrentTimestamp();
 }
 
+/* What a crash takes back is found again, so nobody need wait for the disk. */
+static void
+commit_asynchronously(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
 static int64
 do_upkeep(const Run *run, const UpkeepRequest *list, int count)
 {
@@ -470,7 +478,10 @@ upkeep_batch(Run *run)
 	{
 		if (begin(run, "billing: summing ledgers"))
 		{
-			int64 done = do_upkeep(run, list, count);
+			int64 done;
+
+			commit_asynchronously();
+			done = do_upkeep(run, list, count);
 
 			finish();
 			worker_slot_add_rows(run->slot, done);
