@@ -17,6 +17,12 @@
 #include "upkeep.h"
 #include "worker_internal.h"
 
+/*
+ * A hot account is summed at most that often: each time stops those who consume
+ * for a moment.
+ */
+#define SUM_PAUSE (200 * 1000)
+
 /* How long a request is left to whoever took it. */
 #define CLAIM USECS_PER_SEC
 
@@ -135,8 +141,10 @@ push(const UpkeepRequest *note, TimestampTz now)
 		request = &shared->queue[shared->count++];
 		*request = *note;
 		request->database = MyDatabaseId;
-		request->at = now;
+		request->at = now + SUM_PAUSE;
 	}
+	if (note->wants & UPKEEP_LOW)
+		request->at = now;
 	request->wants |= note->wants;
 	request->stamp = ++shared->stamp;
 	return true;
@@ -158,7 +166,7 @@ settle(const OwnRequest *served, TimestampTz now)
 		*request = shared->queue[--shared->count];
 	else
 	{
-		request->at = now;
+		request->at = request->wants & UPKEEP_LOW ? now : now + SUM_PAUSE;
 		request->attempts = 0;
 	}
 }
