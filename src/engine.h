@@ -47,6 +47,7 @@ typedef struct EngineTake
 	int64 remaining;  /* for the same app: after the take, or what there is */
 	bool any_in_time; /* SHORT: a grant for the app is in its time, but empty */
 	bool emptied;     /* TAKEN: a grant lost its last token */
+	bool ran_low;     /* TAKEN: little is left of one, and was not before */
 	int parts;
 	EnginePart part[ENGINE_SLOTS];
 	int64 first_entry_no;

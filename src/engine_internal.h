@@ -49,8 +49,7 @@ typedef struct EngineSlot
 	uint64 app;      /* engine_app_id; 0: every app */
 	int64 available; /* that nobody has taken */
 	int64 undecided; /* taken, or to be returned, by transactions in progress */
-	TimestampTz effective_at;
-	TimestampTz expires_at;
+	int64 granted;
 } EngineSlot;
 
 typedef struct EngineEntry
