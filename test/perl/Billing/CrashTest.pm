@@ -185,7 +185,8 @@ sub invariants
     my ($node, $which) = @_;
     return $node->safe_psql('postgres', <<"SQL");
 SET client_min_messages = warning;
-CREATE TEMP TABLE done AS SELECT billing.expire_due();
+CREATE TEMP TABLE done AS SELECT clock_timestamp() AS at;
+CREATE TEMP TABLE due AS SELECT billing.expire_due();
 CREATE TEMP TABLE mine AS SELECT account_id, reference FROM billing.account WHERE $which;
 ANALYZE mine;
 CREATE TEMP TABLE entry AS SELECT l.* FROM billing.ledger l JOIN mine USING (account_id);
@@ -223,15 +224,15 @@ UNION ALL SELECT concat_ws(' ', 'users', account_id) FROM mine WHERE
 UNION ALL SELECT concat_ws(' ', 'order', account_id, order_id, status, payments, periods, events, grants) FROM paid
     WHERE CASE status WHEN 'paid' THEN (payments, periods, events, grants) <> ((billing.minor_units(due) > 0)::int, 1, 1, 1) ELSE (payments, periods, events, grants) <> (0, 0, 0, 0) END
 UNION ALL SELECT concat_ws(' ', 'payment without event', p.account_id, payment_id) FROM billing.payment p JOIN mine USING (account_id)
-    WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = p.account_id AND kind = 'payment_recorded' AND detail->>'payment_id' = p.payment_id::text)
+    WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = p.account_id AND kind = CASE p.reason WHEN 'payment_mismatch' THEN p.reason ELSE 'payment_recorded' END AND detail->>'payment_id' = p.payment_id::text)
 UNION ALL SELECT concat_ws(' ', 'money', c.account_id, difference) FROM billing.payment_conservation c JOIN mine USING (account_id) WHERE billing.minor_units(difference) <> 0
 UNION ALL SELECT concat_ws(' ', 'grant without event', g.account_id, grant_id) FROM billing.token_grant g JOIN mine USING (account_id)
     WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = g.account_id AND kind = 'tokens_granted' AND detail->>'grant_id' = g.grant_id::text)
-UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE NOT void AND expires_at < now() AND 1 <>
-    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = 'subscription_expired' AND detail->>'subscription_id' = s.subscription_id::text)
-UNION ALL SELECT concat_ws(' ', 'free plan', account_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE effective_at < now() - interval '12 hours' AND expires_at < now() AND NOT void AND 1 <>
+UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
+    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = CASE WHEN s.replaced_by IS NULL THEN 'subscription_expired' ELSE 'subscription_replaced' END AND detail->>'subscription_id' = s.subscription_id::text)
+UNION ALL SELECT concat_ws(' ', 'free plan', account_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE effective_at < done.at - interval '12 hours' AND NOT void AND 1 <>
     (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = 'free_plan_assigned')
-UNION ALL SELECT concat_ws(' ', 'too early', account_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE ended_at IS NOT NULL AND expires_at > now() AND replaced_by IS NULL
+UNION ALL SELECT concat_ws(' ', 'too early', account_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() AND replaced_by IS NULL AND NOT void
 LIMIT 20
 SQL
 }
