@@ -57,6 +57,7 @@ extern void engine_define_settings(void);
 extern void engine_install_hooks(void);
 extern bool engine_enabled(void);
 extern void engine_count_checkpoint(void);
+extern void engine_count_denial(void);
 extern void engine_count_ledger(void);
 extern void engine_retire_all(void);
 

@@ -310,8 +310,6 @@ try_until_decided(const EngineRequest *request, Relation ledger, EngineTake *tak
 
 	while (!try_once(&key, request, app, compat_relation_storage(ledger), take, &outcome))
 		CHECK_FOR_INTERRUPTS();
-	if (outcome == ENGINE_SHORT)
-		engine_count(COUNTER_DENIALS);
 	return outcome;
 }
 

@@ -239,6 +239,7 @@ deny_short(const SpendRequest *request, SpendAnswer *answer, const EngineTake *t
 	Account account;
 	Holdings holdings;
 
+	engine_count_denial();
 	deny(answer, REASON_TOKENS_EXHAUSTED, take->remaining);
 	if (take->remaining > 0 || take->any_in_time)
 		return;
@@ -324,40 +325,62 @@ take(Spender *spender, const EngineRequest *request, EngineTake *take)
 	return outcome;
 }
 
-/* False: the ledger has to decide. */
+/* What was not taken, and not for want of a decision by others. False: the ledger has to decide. */
+static bool
+deny_as(const SpendRequest *request, SpendAnswer *answer, EngineOutcome outcome,
+		const EngineTake *taken)
+{
+	if (outcome == ENGINE_SHORT)
+		deny_short(request, answer, taken);
+	else if (outcome == ENGINE_SUSPENDED)
+		deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
+	else
+		return false;
+	return true;
+}
+
+/*
+ * False: the ledger has to decide.
+ *
+ * A new key costs no look at the index: inserting the row finds out whether the
+ * key is in use. Only then, and before anything but a take, the stored answer is
+ * looked for. A client whose last key had one is probably sending a series once
+ * more, and looks first: a row that gives way leaves a dead one behind.
+ */
 static bool
 serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 {
+	static bool replaying = false;
 	EngineRequest wanted = {
 		.account = request->account, .app = request->app, .tokens = request->tokens};
 
-	for (;;)
+	for (bool look = replaying || request->key == NULL;; look = true)
 	{
 		EngineTake taken;
+		EngineOutcome outcome;
 
-		if (replay(request, answer))
-			return true;
+		if (look && replay(request, answer))
+			return replaying = true;
 		if (user_denied(request, answer))
-			return true;
-		switch (take(spender, &wanted, &taken))
 		{
-			case ENGINE_TAKEN:
-				if (complete_take(spender, request, answer, &taken))
-					return true;
-				spender->gave_way = true;
-				break;
-			case ENGINE_SHORT:
-				deny_short(request, answer, &taken);
+			if (look)
 				return true;
-			case ENGINE_SUSPENDED:
-				deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
-				return true;
-			case ENGINE_UNCERTAIN:
-				engine_wait_for_another(&wanted, taken.now);
-				break;
-			default:
-				return false;
+			continue;
 		}
+		outcome = take(spender, &wanted, &taken);
+		if (outcome == ENGINE_TAKEN)
+		{
+			if (complete_take(spender, request, answer, &taken))
+			{
+				replaying &= request->key == NULL;
+				return true;
+			}
+			spender->gave_way = true;
+		}
+		else if (look && outcome != ENGINE_UNCERTAIN)
+			return deny_as(request, answer, outcome, &taken);
+		else if (look)
+			engine_wait_for_another(&wanted, taken.now);
 	}
 }
 
