@@ -19,10 +19,10 @@ COMMENT ON FUNCTION billing.issue_binding(uuid, interval, name) IS
 'A token by which bind_account binds a transaction to the account. It can be used any number of times while it is valid. valid_for: more than nothing, at most a day. role: the only database role whose sessions may use it; NULL: any.
 Errors: 22004 NULL account or valid_for; 22023 valid_for out of range; 42704 unknown role; PB001 unknown account; PB006 in a bound transaction.';
 
-CREATE FUNCTION billing.bind_account(token text) RETURNS void
+CREATE FUNCTION billing.bind_account(token text) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_bind_account';
 COMMENT ON FUNCTION billing.bind_account(text) IS
-'Binds the transaction to the account of a token of issue_binding: until its end every function and view answers for that account alone, others are as if they did not exist. Only the end of the transaction, or a rollback to a savepoint set before, undoes it. Give the token as a bind parameter, so that no log shows it. Works on a hot standby.
+'Binds the transaction to the account of a token of issue_binding: until its end every function and view answers for that account alone, others are as if they did not exist. Only the end of the transaction, or a rollback to a savepoint set before, undoes it. Returns the account, so that the call can stand where a function takes its account: its arguments are evaluated first. Give the token as a bind parameter, so that no log shows it. Works on a hot standby.
 Errors: 22004 NULL; PB006 a token that is malformed, forged, expired or for another role, or a transaction bound to another account.';
 
 CREATE FUNCTION billing.rotate_binding_key() RETURNS void

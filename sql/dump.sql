@@ -1,7 +1,8 @@
 -- What pg_dump takes along: the rows of every table, but for
---   binding_key     a copy of the database takes none of the original's tokens,
---   login_failure   unlogged: a crash forgets it as well,
---   privilege       the script's own rows, which the library of that version reads.
+--   binding_key       a copy of the database takes none of the original's tokens,
+--   login_failure     unlogged: a crash forgets it as well,
+--   low_balance_mark  of this server: a copy passes all accounts once,
+--   privilege         the script's own rows, which the library of that version reads.
 -- Roles are created by CREATE EXTENSION too, so those two are not dumped.
 SELECT pg_catalog.pg_extension_config_dump('billing.app', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.plan', '');
@@ -15,6 +16,7 @@ SELECT pg_catalog.pg_extension_config_dump('billing.subscription_period', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.token_grant', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.ledger', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.checkpoint', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.low_balance', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.hold', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.hold_end', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.plan_order', '');

@@ -106,3 +106,9 @@ CREATE TRIGGER restore_end AFTER INSERT ON billing.worker_failure
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_restore();
 ALTER TABLE billing.worker_failure ENABLE ALWAYS TRIGGER restore_begin;
 ALTER TABLE billing.worker_failure ENABLE ALWAYS TRIGGER restore_end;
+CREATE TRIGGER restore_begin BEFORE INSERT ON billing.low_balance
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_restore();
+CREATE TRIGGER restore_end AFTER INSERT ON billing.low_balance
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_restore();
+ALTER TABLE billing.low_balance ENABLE ALWAYS TRIGGER restore_begin;
+ALTER TABLE billing.low_balance ENABLE ALWAYS TRIGGER restore_end;

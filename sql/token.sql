@@ -104,6 +104,28 @@ COMMENT ON COLUMN billing.checkpoint.consumed IS 'Sum of ledger.tokens of the gr
 COMMENT ON COLUMN billing.checkpoint.entries IS 'Number of ledger rows of the grant through that entry.';
 COMMENT ON COLUMN billing.checkpoint.created_at IS 'When it was written.';
 
+CREATE TABLE billing.low_balance (
+    account_id uuid NOT NULL REFERENCES billing.account ON DELETE CASCADE,
+    grant_id   uuid NOT NULL,
+    told_at    timestamptz NOT NULL,
+    PRIMARY KEY (account_id, grant_id)
+);
+COMMENT ON TABLE billing.low_balance IS 'Grants whose event low_balance was written, each once. Without its row a grant is told of again.';
+COMMENT ON COLUMN billing.low_balance.account_id IS 'The account.';
+COMMENT ON COLUMN billing.low_balance.grant_id IS 'The grant.';
+COMMENT ON COLUMN billing.low_balance.told_at IS 'When the event was written, by the account''s clock.';
+
+CREATE TABLE billing.low_balance_mark (
+    single  boolean NOT NULL PRIMARY KEY DEFAULT true,
+    through timestamptz NOT NULL,
+    percent integer NOT NULL,
+    CONSTRAINT low_balance_mark_single_check CHECK (single)
+);
+COMMENT ON TABLE billing.low_balance_mark IS 'How far the ledger has been looked through for grants that ran low: after a restart only accounts used since are looked at. Without its row all of them are.';
+COMMENT ON COLUMN billing.low_balance_mark.single IS 'True: there is one row at most.';
+COMMENT ON COLUMN billing.low_balance_mark.through IS 'Whatever was taken before has been looked at.';
+COMMENT ON COLUMN billing.low_balance_mark.percent IS 'The billing.low_balance_percent it was looked at with.';
+
 CREATE TABLE billing.hold (
     account_id uuid NOT NULL REFERENCES billing.account,
     hold_id    uuid NOT NULL UNIQUE,
@@ -268,7 +290,7 @@ COMMENT ON FUNCTION billing.verify_ledger(uuid) IS
 CREATE FUNCTION billing.write_checkpoint(account_id uuid) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_write_checkpoint';
 COMMENT ON FUNCTION billing.write_checkpoint(uuid) IS
-'Sums the account''s ledger now; returns the entry_no through which it goes, 0 if there was nothing to sum. Consumption does so by itself from time to time.
+'Sums the account''s ledger now; returns the entry_no through which it goes, 0 if there was nothing to sum. The background worker does so every billing.checkpoint_entries; where none comes, who consumes.
 Errors: 22004 NULL; PB001 unknown account.';
 
 CREATE FUNCTION billing.engine_counters(OUT name text, OUT value bigint) RETURNS SETOF record

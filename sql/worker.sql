@@ -90,7 +90,7 @@ COMMENT ON COLUMN billing.worker_status.next_due_at IS 'When it will look next; 
 COMMENT ON COLUMN billing.worker_status.lag IS 'How long it has been due; zero: nothing is late.';
 COMMENT ON COLUMN billing.worker_status.last_lateness IS 'How late the first of the last rows was written down.';
 COMMENT ON COLUMN billing.worker_status.runs IS 'Runs since the server started.';
-COMMENT ON COLUMN billing.worker_status.rows_done IS 'Rows written down since the server started: subscriptions ended, holds lapsed, and so on.';
+COMMENT ON COLUMN billing.worker_status.rows_done IS 'Rows written down since the server started: subscriptions ended, holds lapsed, ledgers summed, and so on.';
 COMMENT ON COLUMN billing.worker_status.accounts_failing IS 'Accounts in worker_failure; NULL for other databases than this one.';
 COMMENT ON COLUMN billing.worker_status.failures IS 'The rows of worker_failure as an array of objects, newest first; NULL for other databases than this one.';
 COMMENT ON COLUMN billing.worker_status.last_error_at IS 'When the last run failed as a whole; NULL: it did not.';

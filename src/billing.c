@@ -13,6 +13,7 @@
 #include "engine.h"
 #include "lockout.h"
 #include "password.h"
+#include "restore.h"
 #include "settings.h"
 #include "tables.h"
 #include "worker.h"
@@ -41,4 +42,5 @@ _PG_init(void)
 	call_init();
 	worker_init();
 	binding_init();
+	restore_init();
 }

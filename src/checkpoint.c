@@ -21,7 +21,9 @@
 #include "engine.h"
 #include "lock.h"
 #include "probe.h"
+#include "settings.h"
 #include "spend.h"
+#include "upkeep.h"
 #include "writer.h"
 
 PG_FUNCTION_INFO_V1(billing_write_checkpoint);
@@ -38,7 +40,9 @@ typedef struct Sums
 	int count;
 	int capacity;
 	GrantSum *items;
-	int64 through; /* last entry summed */
+	int64 through;   /* last entry summed */
+	bool held_back;  /* by an entry that is undecided */
+	int64 watermark; /* entries above it are not looked at */
 } Sums;
 
 static GrantSum *
@@ -103,7 +107,7 @@ is_undecided(Probe *probe, Snapshot dirty, bool exclusive)
 }
 
 static void
-sum_tail(Sums *sums, const pg_uuid_t *account, int64 watermark, bool exclusive)
+sum_tail(Sums *sums, const pg_uuid_t *account, bool exclusive)
 {
 	SnapshotData dirty;
 	Probe probe;
@@ -112,12 +116,16 @@ sum_tail(Sums *sums, const pg_uuid_t *account, int64 watermark, bool exclusive)
 	InitDirtySnapshot(dirty);
 	probe_key_uuid(&keys[0], 1, account);
 	probe_key_int64(&keys[1], 2, BTGreaterStrategyNumber, sums->through);
-	probe_key_int64(&keys[2], 2, BTLessEqualStrategyNumber, watermark);
+	probe_key_int64(&keys[2], 2, BTLessEqualStrategyNumber, sums->watermark);
 	probe_begin(&probe, INDEX_LEDGER_PKEY, &dirty, keys, 3);
-	while (probe_next(&probe) && !is_undecided(&probe, &dirty, exclusive))
+	while (probe_next(&probe))
 	{
-		pg_uuid_t grant = probe_uuid(&probe, LEDGER_GRANT_ID);
+		pg_uuid_t grant;
 
+		sums->held_back = is_undecided(&probe, &dirty, exclusive);
+		if (sums->held_back)
+			break;
+		grant = probe_uuid(&probe, LEDGER_GRANT_ID);
 		add_to_sum(sum_of(sums, &grant), probe_int64(&probe, LEDGER_TOKENS), 1);
 		sums->through = probe_int64(&probe, LEDGER_ENTRY_NO);
 	}
@@ -163,51 +171,68 @@ write_rows(const Sums *sums, const pg_uuid_t *account)
 
 /*
  * The caller holds the account's token lock in ShareUpdateExclusiveLock, or in
- * ExclusiveLock. Returns the entry through which it goes; 0: nothing to sum.
+ * ExclusiveLock. False: nothing to sum.
  */
-int64
-checkpoint_write(const pg_uuid_t *account)
+static bool
+write_sums(const pg_uuid_t *account, Sums *sums)
 {
 	bool exclusive = lock_held_exclusively(account, LOCK_TOKENS);
-	int64 watermark = exclusive ? PG_INT64_MAX : engine_watermark(account);
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Sums sums = {.through = newest_through(account, snapshot)};
+	Snapshot snapshot;
 
-	sum_tail(&sums, account, watermark, exclusive);
-	for (int i = 0; i < sums.count; i++)
-		add_earlier(&sums.items[i], account, snapshot);
+	memset(sums, 0, sizeof(*sums));
+	sums->watermark = exclusive ? PG_INT64_MAX : engine_watermark(account);
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	sums->through = newest_through(account, snapshot);
+	sum_tail(sums, account, exclusive);
+	for (int i = 0; i < sums->count; i++)
+		add_earlier(&sums->items[i], account, snapshot);
 	UnregisterSnapshot(snapshot);
-	if (sums.count == 0)
-		return 0;
-	write_rows(&sums, account);
+	if (sums->count == 0)
+		return false;
+	write_rows(sums, account);
 	engine_count_checkpoint();
-	return sums.through;
+	return true;
 }
 
-/* Unless somebody else is writing one. */
-void
-checkpoint_write_if_free(const pg_uuid_t *account)
+/* Does nothing while somebody else is writing one, or changes the account. */
+CheckpointOutcome
+checkpoint_try(const pg_uuid_t *account)
 {
-	if (lock_held_exclusively(account, LOCK_TOKENS) ||
-		lock_account_if_free(account, LOCK_TOKENS, ShareUpdateExclusiveLock))
-		(void) checkpoint_write(account);
+	CheckpointOutcome outcome = {.behind = true};
+	Sums sums;
+
+	if (!lock_held_exclusively(account, LOCK_TOKENS) &&
+		!lock_account_if_free(account, LOCK_TOKENS, ShareUpdateExclusiveLock))
+		return outcome;
+	outcome.written = write_sums(account, &sums);
+	outcome.behind = sums.held_back && sums.watermark - sums.through >= settings_checkpoint_entries;
+	return outcome;
+}
+
+/* The tail has grown long: the worker sums it, or, where it does not come, who consumes. */
+void
+checkpoint_wanted(const pg_uuid_t *account)
+{
+	if (!upkeep_note(account, UPKEEP_CHECKPOINT))
+		(void) checkpoint_try(account);
 }
 
 /*
  * billing.write_checkpoint(account_id uuid) → bigint
  *
- * Sums the account's ledger now, as consumption and the worker do from time to
- * time; returns the entry_no through which it goes, 0 if there was nothing to
- * sum. NULL: 22004; unknown account: PB001.
+ * Sums the account's ledger now, as the worker does from time to time; returns
+ * the entry_no through which it goes, 0 if there was nothing to sum. NULL:
+ * 22004; unknown account: PB001.
  */
 Datum
 billing_write_checkpoint(PG_FUNCTION_ARGS)
 {
 	const pg_uuid_t *id = argument_uuid(fcinfo, 0, "account_id");
 	Account account;
+	Sums sums;
 
 	spend_prevent("billing.write_checkpoint()");
 	lock_account(id, LOCK_TOKENS, engine_enabled() ? ShareUpdateExclusiveLock : ExclusiveLock);
 	account_require(&account, id);
-	PG_RETURN_INT64(checkpoint_write(id));
+	PG_RETURN_INT64(write_sums(id, &sums) ? sums.through : 0);
 }

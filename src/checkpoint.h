@@ -7,7 +7,13 @@
 
 #include "utils/uuid.h"
 
-extern int64 checkpoint_write(const pg_uuid_t *account);
-extern void checkpoint_write_if_free(const pg_uuid_t *account);
+typedef struct CheckpointOutcome
+{
+	bool written;
+	bool behind; /* a tail is left: somebody has the account, or a transaction holds it back */
+} CheckpointOutcome;
+
+extern CheckpointOutcome checkpoint_try(const pg_uuid_t *account);
+extern void checkpoint_wanted(const pg_uuid_t *account);
 
 #endif /* BILLING_CHECKPOINT_H */

@@ -29,11 +29,14 @@ PG_FUNCTION_INFO_V1(billing_engine_counters);
 /* Sleepers of several sets share a condition variable: a wake-up too many only looks again. */
 #define WAKE_CHANNELS 64
 
+#define ENGINE_ACCOUNTS_MIN 8
+
 typedef struct EngineShared
 {
 	pg_atomic_uint64 generation;
 	pg_atomic_uint64 counters[COUNTER_COUNT];
 	int sets;
+	int ways; /* in use of each set: fewer than there are only where few accounts are to be kept */
 	ConditionVariable wake[WAKE_CHANNELS];
 	EngineSet set[FLEXIBLE_ARRAY_MEMBER];
 } EngineShared;
@@ -64,13 +67,20 @@ engine_define_settings(void)
 	DefineCustomIntVariable(
 		"billing.engine_accounts", "Accounts whose tokens are kept in shared memory.",
 		"Each takes less than 400 bytes; an account beyond them is built anew when it is used.",
-		&engine_accounts, 131072, ENGINE_WAYS, INT_MAX / 1024, PGC_POSTMASTER, 0, NULL, NULL, NULL);
+		&engine_accounts, 131072, ENGINE_ACCOUNTS_MIN, INT_MAX / 1024, PGC_POSTMASTER, 0, NULL,
+		NULL, NULL);
+}
+
+static int
+way_count(void)
+{
+	return Min(engine_accounts, ENGINE_WAYS);
 }
 
 static int
 set_count(void)
 {
-	return (engine_accounts + ENGINE_WAYS - 1) / ENGINE_WAYS;
+	return (engine_accounts + way_count() - 1) / way_count();
 }
 
 static Size
@@ -98,6 +108,7 @@ initialize(void)
 	for (int i = 0; i < WAKE_CHANNELS; i++)
 		ConditionVariableInit(&shared->wake[i]);
 	shared->sets = set_count();
+	shared->ways = way_count();
 	for (int i = 0; i < shared->sets; i++)
 	{
 		memset(&shared->set[i], 0, sizeof(EngineSet));
@@ -162,12 +173,23 @@ engine_unlock_set(EngineSet *set)
 	LWLockRelease(&set->lock);
 }
 
+static uint32
+tag_of(const EngineKey *key)
+{
+	uint32 words[UUID_LEN / sizeof(uint32)];
+
+	memcpy(words, key->account.data, UUID_LEN);
+	return words[0] ^ words[1] ^ words[2] ^ words[3];
+}
+
 /* NULL: the account has no entry. */
 EngineEntry *
 engine_find(EngineSet *set, const EngineKey *key)
 {
-	for (int i = 0; i < ENGINE_WAYS; i++)
-		if (memcmp(&set->entry[i].key, key, sizeof(EngineKey)) == 0)
+	uint32 tag = tag_of(key);
+
+	for (int i = 0; i < shared->ways; i++)
+		if (set->tag[i] == tag && memcmp(&set->entry[i].key, key, sizeof(EngineKey)) == 0)
 		{
 			set->entry[i].used = ++set->tick;
 			return &set->entry[i];
@@ -181,7 +203,7 @@ least_recently_used(EngineSet *set)
 {
 	EngineEntry *victim = NULL;
 
-	for (int i = 0; i < ENGINE_WAYS; i++)
+	for (int i = 0; i < shared->ways; i++)
 	{
 		EngineEntry *entry = &set->entry[i];
 
@@ -210,6 +232,7 @@ engine_find_or_claim(EngineSet *set, const EngineKey *key)
 		return NULL;
 	memset(entry, 0, sizeof(*entry));
 	entry->key = *key;
+	set->tag[entry - set->entry] = tag_of(key);
 	entry->state = ENTRY_INVALID;
 	entry->used = ++set->tick;
 	return entry;
@@ -271,7 +294,7 @@ engine_retire_all(void)
 	for (int i = 0; i < shared->sets; i++)
 	{
 		LWLockAcquire(&shared->set[i].lock, LW_EXCLUSIVE);
-		for (int j = 0; j < ENGINE_WAYS; j++)
+		for (int j = 0; j < shared->ways; j++)
 			if (shared->set[i].entry[j].key.database == MyDatabaseId)
 				engine_retire_entry(&shared->set[i].entry[j]);
 		LWLockRelease(&shared->set[i].lock);
@@ -296,6 +319,12 @@ engine_count_checkpoint(void)
 {
 	if (engine_enabled())
 		engine_count(COUNTER_CHECKPOINTS);
+}
+
+void
+engine_count_denial(void)
+{
+	engine_count(COUNTER_DENIALS);
 }
 
 void
@@ -334,7 +363,7 @@ entries_in_use(void)
 	for (int i = 0; i < shared->sets; i++)
 	{
 		LWLockAcquire(&shared->set[i].lock, LW_SHARED);
-		for (int j = 0; j < ENGINE_WAYS; j++)
+		for (int j = 0; j < shared->ways; j++)
 			count += OidIsValid(shared->set[i].entry[j].key.ledger);
 		LWLockRelease(&shared->set[i].lock);
 	}
@@ -365,7 +394,7 @@ billing_engine_counters(PG_FUNCTION_ARGS)
 	if (!engine_enabled())
 		return (Datum) 0;
 	put_counter(rsinfo, "entries", entries_in_use());
-	put_counter(rsinfo, "entries_max", (int64) shared->sets * ENGINE_WAYS);
+	put_counter(rsinfo, "entries_max", (int64) shared->sets * shared->ways);
 	put_counter(rsinfo, "bytes_per_entry", sizeof(EngineSet) / ENGINE_WAYS);
 	for (int i = 0; i < COUNTER_COUNT; i++)
 		put_counter(rsinfo, counter_names[i], pg_atomic_read_u64(&shared->counters[i]));

@@ -47,6 +47,7 @@ typedef struct EngineTake
 	int64 remaining;  /* for the same app: after the take, or what there is */
 	bool any_in_time; /* SHORT: a grant for the app is in its time, but empty */
 	bool emptied;     /* TAKEN: a grant lost its last token */
+	bool ran_low;     /* TAKEN: little is left of one, and was not before */
 	int parts;
 	EnginePart part[ENGINE_SLOTS];
 	int64 first_entry_no;
@@ -57,6 +58,7 @@ extern void engine_define_settings(void);
 extern void engine_install_hooks(void);
 extern bool engine_enabled(void);
 extern void engine_count_checkpoint(void);
+extern void engine_count_denial(void);
 extern void engine_count_ledger(void);
 extern void engine_retire_all(void);
 

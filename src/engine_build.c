@@ -111,8 +111,7 @@ fill_slot(EngineEntry *entry, const GrantBalance *grant)
 	slot->app = engine_app_id(grant->app);
 	slot->available = Max(balance_available(grant), 0);
 	slot->undecided = grant->undecided;
-	slot->effective_at = grant->effective_at;
-	slot->expires_at = grant->expires_at;
+	slot->granted = grant->tokens;
 }
 
 /* How many grants of one kind can be used now. */

@@ -18,6 +18,7 @@
 #include "compat.h"
 #include "engine_internal.h"
 #include "lock.h"
+#include "low_balance.h"
 
 /* In the order in which they were made; those of a subtransaction stand at the end. */
 static OwnTake *own = NULL;
@@ -180,7 +181,7 @@ take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, En
 	int64 wanted = request->tokens;
 
 	take->parts = 0;
-	take->emptied = false;
+	take->emptied = take->ran_low = false;
 	for (int i = 0; i < entry->slots && wanted > 0; i++)
 	{
 		EngineSlot *slot = &entry->slot[i];
@@ -192,6 +193,8 @@ take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, En
 		slot->undecided = engine_add(slot->undecided, taken);
 		wanted -= taken;
 		take->emptied |= slot->available == 0;
+		take->ran_low |=
+			low_balance_crosses(slot->granted, slot->available + taken, slot->available);
 		take->part[take->parts].grant = slot->grant;
 		take->part[take->parts].tokens = taken;
 		take->parts++;
@@ -310,8 +313,6 @@ try_until_decided(const EngineRequest *request, Relation ledger, EngineTake *tak
 
 	while (!try_once(&key, request, app, compat_relation_storage(ledger), take, &outcome))
 		CHECK_FOR_INTERRUPTS();
-	if (outcome == ENGINE_SHORT)
-		engine_count(COUNTER_DENIALS);
 	return outcome;
 }
 

@@ -11,6 +11,7 @@
 #include "call.h"
 #include "query.h"
 #include "spend.h"
+#include "upkeep.h"
 #include "worker_internal.h"
 
 PG_FUNCTION_INFO_V1(billing_expire_due);
@@ -60,11 +61,56 @@ expire(int64 max_rows)
 	return done;
 }
 
+/* Accounts that want a look: what the worker would do about them now. */
+static int64
+serve_requests(int64 max_rows)
+{
+	UpkeepRequest *list = palloc(sizeof(UpkeepRequest) * UPKEEP_QUEUE);
+	int count = upkeep_claim(list, UPKEEP_QUEUE);
+	int64 done = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (done < max_rows)
+			done += upkeep_serve(&list[i]);
+		else
+			upkeep_leave(&list[i]);
+	}
+	return done;
+}
+
+/* All accounts that nobody has told of since the server started. */
+static int64
+pass_accounts(int64 max_rows)
+{
+	pg_uuid_t list[SWEEP_PORTION];
+	UpkeepRequest request = {.wants = UPKEEP_LOW};
+	int64 done = 0;
+	Sweep sweep;
+
+	if (!sweep_begin(&sweep, worker_own_slot()))
+		return 0;
+	while (!sweep.finished && done < max_rows)
+	{
+		int count = sweep_portion(&sweep, list);
+
+		for (int i = 0; i < count; i++)
+		{
+			CHECK_FOR_INTERRUPTS();
+			request.account = list[i];
+			done += upkeep_serve(&request);
+		}
+	}
+	return done;
+}
+
 /*
  * billing.expire_due(max_rows bigint) → bigint
  *
  * Writes down what is due: ends to be announced (billing.expiry_ahead), the
- * end of subscriptions and the assignment of the free plan, the start of scheduled subscriptions, the lapse of orders and holds;
+ * end of subscriptions and the assignment of the free plan, the start of
+ * scheduled subscriptions, the lapse of orders and holds, grants that ran low;
  * returns how many of them there were. Stops after max_rows
  * (NULL: when nothing is left), an account being finished once begun. Safe at
  * any time and from several sessions: accounts that another one is working on
@@ -89,6 +135,9 @@ billing_expire_due(PG_FUNCTION_ARGS)
 	call_enter(&call);
 	avoid_scans();
 	done = expire(max_rows);
+	done += serve_requests(max_rows - done);
+	if (done < max_rows && !due_is_replica())
+		done += pass_accounts(max_rows - done);
 	call_leave(&call);
 	PG_RETURN_INT64(done);
 }

@@ -24,6 +24,7 @@
 #include "guard.h"
 #include "identifier.h"
 #include "lock.h"
+#include "low_balance.h"
 #include "query.h"
 #include "tables.h"
 
@@ -307,6 +308,7 @@ check_balances_once(const pg_uuid_t *account)
 	if (same_check(&last, &check))
 		return;
 	check_balances(account);
+	low_balance_suspected(account);
 	last = check;
 }
 

@@ -347,11 +347,12 @@ start_time(WorkerSlot *slot)
 {
 	TimestampTz due = worker_slot_due(slot);
 
+	if (!TIMESTAMP_IS_NOEND(due) && due > DT_NOBEGIN + LEAD)
+		due -= LEAD;
+	due = Min(due, worker_slot_upkeep(slot));
 	if (!OidIsValid(slot->database) || slot->state != WORKER_WAITING || slot->skipped ||
 		TIMESTAMP_IS_NOEND(due))
 		return DT_NOEND;
-	if (due > DT_NOBEGIN + LEAD)
-		due -= LEAD;
 	return Max(due, slot->not_before);
 }
 
@@ -465,6 +466,13 @@ take_over(void)
 	worker_unlock();
 }
 
+static void
+reload(void)
+{
+	ProcessConfigFile(PGC_SIGHUP);
+	sweep_percentage_changed();
+}
+
 void
 billing_launcher_main(Datum arg pg_attribute_unused())
 {
@@ -486,7 +494,7 @@ billing_launcher_main(Datum arg pg_attribute_unused())
 		if (ConfigReloadPending)
 		{
 			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
+			reload();
 		}
 		wake = round_of_work();
 		pgstat_report_activity(STATE_IDLE, NULL);

@@ -1,6 +1,6 @@
 /*
  * restore.c
- *	  Letting a restore load rows in any order.
+ *	  Letting a restore run: rows in any order, into a schema that is there.
  *
  * pg_restore -j starts the tables' data by size, whatever their foreign keys
  * (PostgreSQL makes those of its own tables after the data; ours are there with
@@ -8,11 +8,15 @@
  */
 #include "postgres.h"
 
+#include "commands/extension.h"
 #include "commands/trigger.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
 #include "utils/guc.h"
 
 #include "call.h"
 #include "guard.h"
+#include "restore.h"
 
 PG_FUNCTION_INFO_V1(billing_guard_restore);
 
@@ -49,4 +53,43 @@ billing_guard_restore(PG_FUNCTION_ARGS)
 		set_replication_role("origin");
 	}
 	return PointerGetDatum(NULL);
+}
+
+static ProcessUtility_hook_type previous_utility = NULL;
+
+static bool
+creates_our_schema(const PlannedStmt *statement)
+{
+	const CreateSchemaStmt *create = (const CreateSchemaStmt *) statement->utilityStmt;
+
+	return IsA(create, CreateSchemaStmt) && create->schemaname != NULL &&
+		   strcmp(create->schemaname, "billing") == 0 && create->schemaElts == NIL &&
+		   OidIsValid(get_extension_oid("billing", true)) && call_is_restore();
+}
+
+/*
+ * A dump of the schema (pg_dump -n billing) says CREATE SCHEMA, and nothing of
+ * the extension. Were the schema the extension's, it would say neither that nor
+ * a row. So to a restore the schema may be there.
+ */
+static void
+let_schema_be_there(PlannedStmt *statement, const char *query, bool read_only_tree,
+					ProcessUtilityContext context, ParamListInfo params,
+					QueryEnvironment *environment, DestReceiver *destination,
+					QueryCompletion *completion)
+{
+	if (creates_our_schema(statement))
+	{
+		statement = copyObject(statement);
+		((CreateSchemaStmt *) statement->utilityStmt)->if_not_exists = true;
+	}
+	(previous_utility != NULL ? previous_utility : standard_ProcessUtility)(
+		statement, query, read_only_tree, context, params, environment, destination, completion);
+}
+
+void
+restore_init(void)
+{
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = let_schema_be_there;
 }

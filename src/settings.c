@@ -43,6 +43,12 @@ int settings_expiry_ahead = 0;
 int settings_expiring_soon_days = 7;
 int settings_exhausting_soon_percent = 10;
 
+/*
+ * Of a grant's tokens, when the event low_balance is due. The same for everybody,
+ * since who spends compares with it, and the worker does.
+ */
+int settings_low_balance_percent = 10;
+
 void
 settings_define(void)
 {
@@ -66,6 +72,11 @@ settings_define(void)
 		"billing.exhausting_soon_percent",
 		"Percentage of tokens left up to which a package is in the view exhausting_soon.", NULL,
 		&settings_exhausting_soon_percent, 10, 0, 100, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable(
+		"billing.low_balance_percent",
+		"Percentage of a grant's tokens left at which the event low_balance is written; 0: not at "
+		"all.",
+		NULL, &settings_low_balance_percent, 10, 0, 100, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomRealVariable(
 		"billing.order_lifetime", "Time after which an order that is not paid lapses.", NULL,
 		&settings_order_lifetime, 86400, 0.001, INT_MAX, PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);

@@ -11,6 +11,7 @@ extern double settings_order_lifetime;
 extern int settings_expiry_ahead;
 extern int settings_expiring_soon_days;
 extern int settings_exhausting_soon_percent;
+extern int settings_low_balance_percent;
 
 extern void settings_define(void);
 

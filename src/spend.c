@@ -30,6 +30,7 @@
 #include "identifier.h"
 #include "ledger.h"
 #include "lock.h"
+#include "low_balance.h"
 #include "settings.h"
 #include "spend.h"
 #include "user.h"
@@ -239,6 +240,7 @@ deny_short(const SpendRequest *request, SpendAnswer *answer, const EngineTake *t
 	Account account;
 	Holdings holdings;
 
+	engine_count_denial();
 	deny(answer, REASON_TOKENS_EXHAUSTED, take->remaining);
 	if (take->remaining > 0 || take->any_in_time)
 		return;
@@ -274,8 +276,10 @@ complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 		CommandCounterIncrement();
 		note_exhaustion(request, take->now, take->part, take->parts);
 	}
+	if (take->ran_low)
+		low_balance_suspected(request->account);
 	if (crosses_checkpoint(take->first_entry_no, take->parts))
-		checkpoint_write_if_free(request->account);
+		checkpoint_wanted(request->account);
 	return true;
 }
 
@@ -324,54 +328,96 @@ take(Spender *spender, const EngineRequest *request, EngineTake *take)
 	return outcome;
 }
 
-/* False: the ledger has to decide. */
+/* What was not taken, and not for want of a decision by others. False: the ledger has to decide. */
+static bool
+deny_as(const SpendRequest *request, SpendAnswer *answer, EngineOutcome outcome,
+		const EngineTake *taken)
+{
+	if (outcome == ENGINE_SHORT)
+		deny_short(request, answer, taken);
+	else if (outcome == ENGINE_SUSPENDED)
+		deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
+	else
+		return false;
+	return true;
+}
+
+/*
+ * False: the ledger has to decide.
+ *
+ * A new key costs no look at the index: inserting the row finds out whether the
+ * key is in use. Only then, and before anything but a take, the stored answer is
+ * looked for. A client whose last key had one is probably sending a series once
+ * more, and looks first: a row that gives way leaves a dead one behind.
+ */
 static bool
 serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 {
+	static bool replaying = false;
 	EngineRequest wanted = {
 		.account = request->account, .app = request->app, .tokens = request->tokens};
 
-	for (;;)
+	for (bool look = replaying || request->key == NULL;; look = true)
 	{
 		EngineTake taken;
+		EngineOutcome outcome;
 
-		if (replay(request, answer))
-			return true;
+		if (look && replay(request, answer))
+			return replaying = true;
 		if (user_denied(request, answer))
-			return true;
-		switch (take(spender, &wanted, &taken))
 		{
-			case ENGINE_TAKEN:
-				if (complete_take(spender, request, answer, &taken))
-					return true;
-				spender->gave_way = true;
-				break;
-			case ENGINE_SHORT:
-				deny_short(request, answer, &taken);
+			if (look)
 				return true;
-			case ENGINE_SUSPENDED:
-				deny(answer, REASON_ACCOUNT_SUSPENDED, 0);
-				return true;
-			case ENGINE_UNCERTAIN:
-				engine_wait_for_another(&wanted, taken.now);
-				break;
-			default:
-				return false;
+			continue;
 		}
+		outcome = take(spender, &wanted, &taken);
+		if (outcome == ENGINE_TAKEN)
+		{
+			if (complete_take(spender, request, answer, &taken))
+			{
+				replaying &= request->key == NULL;
+				return true;
+			}
+			spender->gave_way = true;
+		}
+		else if (look && outcome != ENGINE_UNCERTAIN)
+			return deny_as(request, answer, outcome, &taken);
+		else if (look)
+			engine_wait_for_another(&wanted, taken.now);
 	}
+}
+
+/* What taking tokens did to a grant, or to several. */
+typedef struct Drawn
+{
+	bool emptied;
+	bool ran_low;
+} Drawn;
+
+/*
+ * Without shared memory nobody looks again later: so a grant that was low before,
+ * as when the percentage is raised, counts too.
+ */
+static bool
+runs_low(const GrantBalance *grant, int64 taken)
+{
+	int64 before = balance_available(grant);
+
+	return engine_enabled() ? low_balance_crosses(grant->tokens, before, before - taken)
+							: low_balance_is(grant->tokens, before - taken);
 }
 
 /* Which grants give how much, in the order in which they are drawn on. */
 static EnginePart *
 draw(const Balances *balances, const SpendRequest *request, TimestampTz now, int *count,
-	 bool *emptied)
+	 Drawn *drawn)
 {
 	TokenScope scope = {.app = request->app};
 	EnginePart *parts = palloc(sizeof(EnginePart) * (balances->count + 1));
 	int64 wanted = request->tokens;
 
 	*count = 0;
-	*emptied = false;
+	memset(drawn, 0, sizeof(*drawn));
 	for (int i = 0; i < balances->count && wanted > 0; i++)
 	{
 		const GrantBalance *grant = &balances->grants[i];
@@ -379,7 +425,8 @@ draw(const Balances *balances, const SpendRequest *request, TimestampTz now, int
 
 		if (taken <= 0 || !balance_usable(grant, now) || !balance_in_scope(grant, scope))
 			continue;
-		*emptied |= taken == balance_available(grant);
+		drawn->emptied |= taken == balance_available(grant);
+		drawn->ran_low |= runs_low(grant, taken);
 		parts[*count].grant = grant->grant_id;
 		parts[(*count)++].tokens = taken;
 		wanted -= taken;
@@ -412,24 +459,27 @@ spend_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	Holdings holdings;
 	EnginePart *parts;
 	int count;
-	bool emptied;
+	Drawn drawn;
 	const Balances *balances;
 
 	holding_load(&holdings, account, account_verb_time(account), snapshot);
 	if (!decide(request, answer, &holdings))
 		return;
 	balances = holding_balances(&holdings);
-	parts = draw(balances, request, holdings.now, &count, &emptied);
+	parts = draw(balances, request, holdings.now, &count, &drawn);
 	if (!write_parts(spender, request, answer, parts, count, balances->last_entry_no + 1))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("could not serialize access due to concurrent update"),
 						errdetail("Another transaction used the idempotency key by plain INSERT."),
 						errhint("Retry the transaction.")));
 	CommandCounterIncrement();
-	if (emptied)
+	if (drawn.emptied)
 		note_exhaustion(request, holdings.now, parts, count);
+	if (drawn.ran_low)
+		low_balance_suspected(request->account);
+	/* the tail had to be read for the request; the lock lets its own rows be summed too */
 	if (balances->tail_entries >= settings_checkpoint_entries)
-		checkpoint_write_if_free(request->account);
+		(void) checkpoint_try(request->account);
 }
 
 /*

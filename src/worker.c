@@ -27,6 +27,7 @@
 
 #include "identifier.h"
 #include "lock.h"
+#include "upkeep.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -43,6 +44,13 @@ extern PGDLLEXPORT void billing_worker_main(Datum arg);
 
 /* Accounts read at once, so that what was done before is passed over seldom. */
 #define LIST_SIZE 5000
+
+/* Accounts that want a look, in one transaction, and how long that may take: due times come first. */
+#define UPKEEP_BATCH   64
+#define LONGEST_UPKEEP (5 * 1000)
+
+/* After looking for such accounts failed as a whole. */
+#define UPKEEP_PAUSE USECS_PER_MINUTE
 
 /* After something due had to be left undone: 25 ms, doubled up to 6.4 s. */
 #define STALL_PAUSE(stalls) ((INT64CONST(25) << Min(stalls, 8)) * 1000)
@@ -65,6 +73,7 @@ typedef struct Run
 	bool locked; /* the last two */
 	bool replica; /* the rows come from another server, whose worker writes them */
 	bool leave;
+	bool served; /* accounts that wanted a look */
 } Run;
 
 static bool reported = true; /* what the slot's due time was claimed for */
@@ -76,6 +85,7 @@ leaving(int code pg_attribute_unused(), Datum arg)
 
 	if (!reported)
 		(void) worker_slot_lower(slot, GetCurrentTimestamp() + USECS_PER_SEC);
+	(void) worker_slot_lower_upkeep(slot, upkeep_next(slot->database));
 	worker_detach(slot);
 }
 
@@ -110,16 +120,31 @@ prepare_session(void)
 	pgstat_report_appname("billing worker");
 }
 
-/* Whether somebody is dropping, renaming or copying the database, and waits for us to leave. */
+/* False: somebody is dropping, renaming or copying the database, or waits for us to leave it. */
 static bool
-database_is_wanted(void)
+lock_database(Oid database)
 {
 	LOCKTAG tag;
 
-	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, MyDatabaseId, 0);
-	if (LockAcquire(&tag, RowExclusiveLock, true, true) == LOCKACQUIRE_NOT_AVAIL)
-		return true;
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
+	return LockAcquire(&tag, RowExclusiveLock, true, true) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+unlock_database(Oid database)
+{
+	LOCKTAG tag;
+
+	SET_LOCKTAG_OBJECT(tag, InvalidOid, DatabaseRelationId, database, 0);
 	(void) LockRelease(&tag, RowExclusiveLock, true);
+}
+
+static bool
+database_is_wanted(void)
+{
+	if (!lock_database(MyDatabaseId))
+		return true;
+	unlock_database(MyDatabaseId);
 	return false;
 }
 
@@ -398,6 +423,156 @@ run_once(Run *run)
 	reported = true;
 }
 
+static bool
+something_is_due(const Run *run)
+{
+	return worker_slot_due(run->slot) <= GetCurrentTimestamp();
+}
+
+/* What a crash takes back is found again, so nobody need wait for the disk. */
+static void
+commit_asynchronously(void)
+{
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+static int64
+do_upkeep(const Run *run, const UpkeepRequest *list, int count)
+{
+	TimestampTz start = GetCurrentTimestamp();
+	int64 done = 0;
+
+	for (int i = 0; i < count; i++)
+		if (i == 0 || (!something_is_due(run) && GetCurrentTimestamp() < start + LONGEST_UPKEEP))
+			done += upkeep_serve(&list[i]);
+		else
+			upkeep_leave(&list[i]);
+	return done;
+}
+
+static void
+upkeep_failed(const UpkeepRequest *list, int count, const ErrorData *error)
+{
+	upkeep_postpone(list, count);
+	if (count == 1 && list[0].attempts == 0 && !is_transient(error) &&
+		error->sqlerrcode != ERRCODE_QUERY_CANCELED)
+		ereport(WARNING, (errcode(error->sqlerrcode),
+						  errmsg("billing could not sum the ledger of account %s: %s",
+								 identifier_text(&list[0].account), error->message),
+						  errdetail("Balances are right without it, and it will be tried again.")));
+}
+
+/* One transaction for accounts that want a look; false: none does, or it has to wait. */
+static bool
+upkeep_batch(Run *run)
+{
+	UpkeepRequest list[UPKEEP_BATCH];
+	volatile int count = upkeep_claim(list, UPKEEP_BATCH);
+	ErrorData *volatile error = NULL;
+
+	if (count == 0)
+		return false;
+	run->served = true;
+	PG_TRY();
+	{
+		if (begin(run, "billing: summing ledgers"))
+		{
+			int64 done;
+
+			commit_asynchronously();
+			done = do_upkeep(run, list, count);
+
+			finish();
+			worker_slot_add_rows(run->slot, done);
+		}
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+	if (error != NULL)
+		upkeep_failed(list, count, error);
+	return !run->absent;
+}
+
+/* Puts the accounts to look at into the queue, a portion in a transaction. */
+static void
+pass_accounts(Run *run)
+{
+	pg_uuid_t list[SWEEP_PORTION];
+	Sweep sweep;
+	int count;
+
+	if (!upkeep_has_room() || !sweep_begin(&sweep, run->slot) ||
+		!begin(run, "billing: looking for grants that ran low"))
+		return;
+	if (!due_is_replica())
+	{
+		count = sweep_portion(&sweep, list);
+		for (int i = 0; i < count; i++)
+			(void) upkeep_note(&list[i], UPKEEP_LOW);
+		if (!sweep.finished)
+			(void) worker_slot_lower_upkeep(run->slot, GetCurrentTimestamp());
+	}
+	finish();
+}
+
+static void
+advance_mark(Run *run)
+{
+	if (!mark_is_due(run->slot, run->served) || !begin(run, "billing: marking what is done"))
+		return;
+	mark_advance(run->slot);
+	finish();
+}
+
+/* As long as nothing is due. What is claimed where the extension is gone is forgotten. */
+static void
+serve_requests(Run *run)
+{
+	if (worker_slot_upkeep(run->slot) > GetCurrentTimestamp())
+		return;
+	MemoryContextReset(run->context);
+	MemoryContextSwitchTo(run->context);
+	worker_slot_claim_upkeep(run->slot);
+	run->absent = run->locked = run->served = false;
+	while (!something_is_due(run) && upkeep_batch(run) && !must_leave())
+		;
+	if (run->absent && !run->locked)
+		upkeep_forget(MyDatabaseId);
+}
+
+/* What is done when nothing is due; an error is told of, and it will be tried again. */
+static void
+upkeep(Run *run)
+{
+	ErrorData *volatile error = NULL;
+
+	PG_TRY();
+	{
+		serve_requests(run);
+		if (!something_is_due(run))
+			pass_accounts(run);
+		advance_mark(run);
+	}
+	PG_CATCH();
+	{
+		error = catch_error(run);
+	}
+	PG_END_TRY();
+	(void) worker_slot_lower_upkeep(run->slot, upkeep_next(MyDatabaseId));
+	if (error == NULL)
+		return;
+	(void) worker_slot_lower_upkeep(run->slot, GetCurrentTimestamp() + UPKEEP_PAUSE);
+	if (!is_transient(error))
+		ereport(LOG, (errcode(error->sqlerrcode),
+					  errmsg("billing could not look at balances in database %u: %s", MyDatabaseId,
+							 error->message),
+					  errdetail("It will be tried again.")));
+}
+
 static void
 doze(int64 usecs)
 {
@@ -417,7 +592,7 @@ linger(WorkerSlot *slot)
 	for (;;)
 	{
 		TimestampTz now = GetCurrentTimestamp();
-		TimestampTz due = worker_slot_due(slot);
+		TimestampTz due = Min(worker_slot_due(slot), worker_slot_upkeep(slot));
 
 		if (must_leave() || due > now + LINGER)
 			return false;
@@ -439,14 +614,25 @@ billing_worker_main(Datum arg)
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
+	/*
+	 * To connect takes the same lock: it would queue behind who wants the database
+	 * and waits for the launcher, who waits for us.
+	 */
+	if (!lock_database(database))
+		proc_exit(0);
 	/* that connections are not allowed any more would be an error; the launcher looks at that */
 	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	unlock_database(database);
 	prepare_session();
 	worker_set_running(run.slot);
 	run.context = AllocSetContextCreate(TopMemoryContext, "billing worker", ALLOCSET_DEFAULT_SIZES);
 	worker_never_note();
+	run_once(&run);
 	do
-		run_once(&run);
-	while (linger(run.slot));
+	{
+		if (something_is_due(&run))
+			run_once(&run);
+		upkeep(&run);
+	} while (linger(run.slot));
 	proc_exit(0);
 }

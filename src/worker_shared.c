@@ -15,6 +15,7 @@
 #include "storage/shmem.h"
 #include "utils/builtins.h"
 
+#include "upkeep.h"
 #include "worker.h"
 #include "worker_internal.h"
 
@@ -47,6 +48,7 @@ request_memory(void)
 	if (previous_request_hook != NULL)
 		previous_request_hook();
 	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(upkeep_shared_size());
 }
 
 static void
@@ -64,8 +66,9 @@ startup(void)
 		LWLockInitialize(&shared->lock, LWLockNewTrancheId());
 		shared->count = worker_databases;
 		for (int i = 0; i < shared->count; i++)
-			pg_atomic_init_u64(&shared->slot[i].due, (uint64) DT_NOEND);
+			worker_slot_free(&shared->slot[i]);
 	}
+	upkeep_startup();
 	LWLockRelease(AddinShmemInitLock);
 	LWLockRegisterTranche(shared->lock.tranche, "BillingWorker");
 }
@@ -148,9 +151,13 @@ worker_slot_make(Oid database)
 void
 worker_slot_free(WorkerSlot *slot)
 {
+	if (OidIsValid(slot->database))
+		upkeep_forget(slot->database);
 	memset(slot, 0, sizeof(WorkerSlot));
 	pg_atomic_init_u64(&slot->due, (uint64) DT_NOEND);
+	pg_atomic_init_u64(&slot->upkeep, (uint64) DT_NOEND);
 	slot->not_before = DT_NOBEGIN;
+	slot->sweep_reason = 1;
 }
 
 TimestampTz
@@ -159,16 +166,50 @@ worker_slot_due(WorkerSlot *slot)
 	return (TimestampTz) pg_atomic_read_u64(&slot->due);
 }
 
+/* When accounts want a look there: the same as due, but for what the tables say. */
+TimestampTz
+worker_slot_upkeep(WorkerSlot *slot)
+{
+	return (TimestampTz) pg_atomic_read_u64(&slot->upkeep);
+}
+
+static bool
+lower_time(pg_atomic_uint64 *time, TimestampTz at)
+{
+	uint64 known = pg_atomic_read_u64(time);
+
+	while (at < (TimestampTz) known)
+		if (pg_atomic_compare_exchange_u64(time, &known, (uint64) at))
+			return true;
+	return false;
+}
+
 /* True: nobody knew of anything that early. Neither waits nor raises. */
 bool
 worker_slot_lower(WorkerSlot *slot, TimestampTz due)
 {
-	uint64 known = pg_atomic_read_u64(&slot->due);
+	return lower_time(&slot->due, due);
+}
 
-	while (due < (TimestampTz) known)
-		if (pg_atomic_compare_exchange_u64(&slot->due, &known, (uint64) due))
-			return true;
-	return false;
+bool
+worker_slot_lower_upkeep(WorkerSlot *slot, TimestampTz at)
+{
+	return lower_time(&slot->upkeep, at);
+}
+
+/* To be called before the queue is looked at. */
+void
+worker_slot_claim_upkeep(WorkerSlot *slot)
+{
+	(void) pg_atomic_exchange_u64(&slot->upkeep, (uint64) DT_NOEND);
+}
+
+void
+worker_slot_add_rows(WorkerSlot *slot, int64 rows)
+{
+	worker_lock();
+	slot->rows_done += rows;
+	worker_unlock();
 }
 
 /* To be called before the snapshot is taken with which due times are read. */
@@ -243,6 +284,12 @@ worker_set_launcher(Latch *latch)
 	shared->launcher = latch;
 }
 
+bool
+worker_has_launcher(void)
+{
+	return shared->launcher != NULL;
+}
+
 void
 worker_wake_launcher(void)
 {
@@ -314,7 +361,7 @@ put_slot(ReturnSetInfo *rsinfo, WorkerSlot *slot)
 	values[2] = Int32GetDatum(slot->pid);
 	nulls[2] = slot->pid == 0;
 	put_time(&values[3], &nulls[3], slot->last_run_at);
-	put_time(&values[4], &nulls[4], worker_slot_due(slot));
+	put_time(&values[4], &nulls[4], Min(worker_slot_due(slot), worker_slot_upkeep(slot)));
 	values[5] = IntervalPGetDatum(&lateness);
 	nulls[5] = slot->rows_done == 0;
 	values[6] = Int64GetDatum(slot->runs);

@@ -20,6 +20,9 @@
 
 PG_FUNCTION_INFO_V1(billing_note_due);
 
+/* A request older than that is not being served: its worker is away, or none could be started. */
+#define PATIENCE (2 * USECS_PER_SEC)
+
 static bool never_note = false;
 static WorkerSlot *own_slot = NULL;
 static TimestampTz pending = DT_NOEND;
@@ -29,6 +32,25 @@ void
 worker_never_note(void)
 {
 	never_note = true;
+}
+
+static void
+find_own_slot(void)
+{
+	if (own_slot != NULL || never_note)
+		return;
+	worker_lock();
+	own_slot = worker_slot_make(MyDatabaseId);
+	worker_unlock();
+}
+
+/* NULL: the library is not preloaded, or there is no room. */
+WorkerSlot *
+worker_own_slot(void)
+{
+	if (worker_is_installed())
+		find_own_slot();
+	return own_slot;
 }
 
 /*
@@ -41,27 +63,46 @@ worker_note_due(TimestampTz due)
 {
 	if (never_note || !worker_is_installed() || TIMESTAMP_IS_NOEND(due))
 		return;
-	if (own_slot == NULL)
-	{
-		worker_lock();
-		own_slot = worker_slot_make(MyDatabaseId);
-		worker_unlock();
-	}
+	find_own_slot();
 	pending = Min(pending, due);
+}
+
+static void
+wake(void)
+{
+	Latch *latch = own_slot->latch;
+
+	if (latch != NULL)
+		SetLatch(latch);
+	else
+		worker_wake_launcher();
 }
 
 static void
 tell(TimestampTz due)
 {
 	if (own_slot != NULL && worker_slot_lower(own_slot, due))
-	{
-		Latch *latch = own_slot->latch;
+		wake();
+}
 
-		if (latch != NULL)
-			SetLatch(latch);
-		else
-			worker_wake_launcher();
-	}
+/*
+ * Whether the worker of this database can be relied on to look at accounts. In
+ * the worker itself: no, as it asks nobody.
+ */
+bool
+worker_attends(void)
+{
+	if (worker_own_slot() == NULL || !worker_enabled || !worker_has_launcher())
+		return false;
+	return !own_slot->skipped && worker_slot_upkeep(own_slot) > GetCurrentTimestamp() - PATIENCE;
+}
+
+/* At the end of a transaction: neither waits nor raises. */
+void
+worker_tell_upkeep(TimestampTz at)
+{
+	if (own_slot != NULL && worker_slot_lower_upkeep(own_slot, at))
+		wake();
 }
 
 /*

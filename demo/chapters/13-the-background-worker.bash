@@ -7,7 +7,9 @@ ask "SELECT billing.subscribe(:'echo', 'monthly', effective_at => now() - interv
         expires_at => clock_timestamp() + interval '1 second') IS NOT NULL AS subscribed" yes
 run "DO \$\$BEGIN
         FOR i IN 1 .. 6000 LOOP
-            EXIT WHEN (SELECT rows_done > 0 FROM billing.worker_status WHERE database = current_database());
+            EXIT WHEN EXISTS (SELECT FROM billing.event JOIN billing.account USING (account_id)
+                               WHERE name = 'Echo' AND kind = 'free_plan_assigned')
+                  AND (SELECT rows_done > 0 FROM billing.worker_status WHERE database = current_database());
             PERFORM pg_sleep(0.01);
         END LOOP; END\$\$;" >/dev/null
 say 'A moment later:'
@@ -18,6 +20,19 @@ ask "SELECT e.kind, e.occurred_at = s.expires_at AS dated_at_its_end FROM billin
     free_plan_assigned | yes'
 ask "SELECT rows_done > 0 AS has_worked, accounts_failing, last_error FROM billing.worker_status
         WHERE database = current_database()" 'yes | 0 | -'
+
+say 'It also tells, once, of tokens that run low, so that the application can say so in time.'
+remember golf "SELECT billing.create_account('Golf')"
+ask "SELECT billing.grant_tokens(:'golf', 200) IS NOT NULL AS granted" yes
+ask "SELECT billing.consume_tokens(:'golf', 185)" 15
+run "DO \$\$BEGIN
+        FOR i IN 1 .. 6000 LOOP
+            EXIT WHEN EXISTS (SELECT FROM billing.event JOIN billing.account USING (account_id)
+                               WHERE name = 'Golf' AND kind = 'low_balance');
+            PERFORM pg_sleep(0.01);
+        END LOOP; END\$\$;" >/dev/null
+ask "SELECT detail ->> 'tokens_left' AS tokens_left, detail ->> 'tokens_granted' AS of FROM billing.event
+        WHERE account_id = :'golf' AND kind = 'low_balance'" '15 | 200'
 
 say 'Switched off, it writes down nothing. Access ends all the same.'
 ask "ALTER SYSTEM SET billing.worker = off" ''

@@ -43,7 +43,7 @@ SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-0000000
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', role => ''nobody'')', '42704', NULL, 'for an unknown role');
 
 SAVEPOINT unbound;
-SELECT billing.bind_account(:'one');
+SELECT is(billing.bind_account(:'one'), '00000000-0000-4000-8000-000000000001', 'binding answers with the account');
 SELECT is(current_setting('billing.bound_account'), '00000000-0000-4000-8000-000000000001', 'bound');
 SELECT is(tokens_remaining, 99::bigint, 'functions work for the account')
   FROM billing.try_consume_tokens('00000000-0000-4000-8000-000000000001', 1);
@@ -80,7 +80,15 @@ SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000002'), 'a savepo
 ROLLBACK TO unbound;
 SELECT ok(billing.visible('00000000-0000-4000-8000-000000000002'), 'one before it does');
 
-SELECT lives_ok(format('SELECT billing.bind_account(%L)', :'two'), 'bound to the other one');
+SELECT throws_ok(format('SELECT billing.bind_account(%L)',
+           overlay(:'one' PLACING CASE substr(:'one', i, 1) WHEN 'A' THEN 'B' ELSE 'A' END FROM i FOR 1)),
+       'PB006', NULL, 'a token that differs from the last good one in character ' || i)
+  FROM generate_series(1, length(:'one'), 9) i;
+SELECT throws_ok(format('SELECT billing.bind_account(%L)', :'one' || 'A'), 'PB006', NULL, 'one with a character more');
+SELECT throws_ok(format('SELECT billing.bind_account(%L)', left(:'one', -1)), 'PB006', NULL, 'one with a character less');
+
+SELECT is(billing.tokens_remaining(billing.bind_account(:'two')), billing.tokens_remaining('00000000-0000-4000-8000-000000000002'),
+    'bound to the other one in the call that it is for');
 SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000001'), 'the first one is gone');
 ROLLBACK TO unbound;
 

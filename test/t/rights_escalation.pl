@@ -5,6 +5,7 @@
 use strict;
 use warnings;
 
+use Billing::Session;
 use MIME::Base64 qw(decode_base64url encode_base64url);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -325,14 +326,21 @@ $node->safe_psql('copy', "CREATE EXTENSION billing CASCADE; SELECT billing.creat
 my (undef, undef, $elsewhere) = $node->psql('copy', "\\set VERBOSITY sqlstate\nSELECT billing.bind_account('$their_token')", extra_params => [ '-U', 'kiosk' ]);
 like($elsewhere, qr/ERROR:  PB006/, "$class: replayed in another database");
 
+# What a session remembers of the last token that it verified ends with the key.
+my $pooled = Billing::Session->new($node);
+$pooled->query('SET SESSION AUTHORIZATION kiosk');
+is($pooled->query("SELECT billing.bind_account('$their_token')"), $theirs, "a token that is accepted, $_") foreach 1, 2;
 $node->safe_psql('postgres', 'SELECT billing.rotate_binding_key()');
+like($pooled->query("SELECT billing.bind_account('$their_token')"), qr/^ERROR:  PB006/,
+    "$class: replayed after the key was replaced, in the session that had accepted it");
+$pooled->close;
 $before = digest();
 attempt($class, 'PB006', 'replayed after the key was replaced', "SELECT billing.bind_account('$their_token')");
 
 # What is proven above to be refused is refused for its reason: the same works with the right token.
 my $fresh = issue($theirs, '1 hour', 'kiosk');
 is($node->safe_psql('postgres', "BEGIN; SELECT billing.bind_account('$fresh'); SELECT billing.consume_tokens('$theirs', 1), billing.release_hold('$their_hold'), (SELECT count(*) FROM billing.account_status); COMMIT",
-        extra_params => [ '-U', 'kiosk' ]), "\n189|194|1", 'a transaction that is bound works for its account');
+        extra_params => [ '-U', 'kiosk' ]), "$theirs\n189|194|1", 'a transaction that is bound works for its account');
 
 # The schema of ours, there before us.
 $class = 'CREATE EXTENSION and schema tricks';

@@ -13,6 +13,32 @@ use Time::HiRes qw(time);
 my $node = worker_cluster('databases', "billing.worker_naptime = 1s\n");
 my $longest = 0;
 
+# How long a process of ours was in a statement's way: connected to a database that it wants for
+# itself, or holding a lock that it waits for, from the first time that is seen to the last. What else
+# the statement has to do, or the machine, does not count.
+$node->safe_psql('postgres', q{
+    CREATE TABLE in_the_way (pid integer, query_start timestamptz, query text, since timestamptz, until timestamptz,
+        PRIMARY KEY (pid, query_start));
+    CREATE TABLE watching ();
+    CREATE PROCEDURE watch() LANGUAGE plpgsql AS $$
+    BEGIN
+        WHILE to_regclass('watching') IS NOT NULL LOOP
+            PERFORM pg_stat_clear_snapshot();
+            INSERT INTO in_the_way
+            SELECT DISTINCT ON (d.pid) d.pid, d.query_start, d.query, clock_timestamp(), clock_timestamp()
+              FROM pg_stat_activity d JOIN pg_stat_activity w ON w.backend_type LIKE 'billing %'
+             WHERE d.state = 'active' AND d.backend_type = 'client backend' AND d.pid <> pg_backend_pid()
+               AND (d.query ~ ('^(CREATE|ALTER|DROP) DATABASE .*\m' || w.datname || '\M')
+                    OR w.pid = ANY (pg_blocking_pids(d.pid)))
+            ON CONFLICT (pid, query_start) DO UPDATE SET until = excluded.until;
+            COMMIT;
+            PERFORM pg_sleep(0.005);
+        END LOOP;
+    END $$;});
+my $watcher = $node->background_psql('postgres', on_error_stop => 1);
+$watcher->{stdin} .= "CALL watch();\n";
+$watcher->{run}->pump_nb;
+
 # Runs a statement that wants a database for itself.
 sub timed
 {
@@ -70,6 +96,14 @@ for my $round (1 .. 10)
     $longest = $took if $took > $longest;
 }
 note(sprintf 'longest DROP EXTENSION: %.3f s', $longest);
+
+my $in_the_way = $node->safe_psql('postgres', 'SELECT count(*), coalesce(max(extract(epoch FROM until - since)), 0) FROM in_the_way');
+my ($times, $seconds) = split /\|/, $in_the_way;
+note("a process of ours was seen in the way of $times statements, for $seconds s at most");
+cmp_ok($times, '>', 0, 'workers were in the way of some statements');
+cmp_ok($seconds, '<', 2, 'of none for two seconds');
+$node->safe_psql('postgres', 'DROP TABLE watching');
+$watcher->quit;
 
 # Dropped, and taken back.
 fill('again');

@@ -172,8 +172,8 @@ $node->safe_psql('postgres', q{SELECT billing.create_account('calm', '00000000-0
     SELECT billing.grant_tokens('00000000-0000-4000-8000-0000000000cc', 1000);
     SELECT billing.consume_tokens('00000000-0000-4000-8000-0000000000cc', 1) FROM generate_series(1, 300);
     SELECT billing.consume_tokens('00000000-0000-4000-8000-0000000000cc', 1) FROM generate_series(1, 300)});
-is($node->safe_psql('postgres', q{SELECT count(*) > 0 FROM billing.checkpoint
-        WHERE account_id = '00000000-0000-4000-8000-0000000000cc'}), 't', 'so is another one');
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM billing.checkpoint
+        WHERE account_id = '00000000-0000-4000-8000-0000000000cc'}), 'so is another one');
 is($node->safe_psql('postgres', q{SELECT count(*) FROM billing.worker_failure}), 0, 'nobody fails');
 $node->safe_psql('postgres', q{SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE 'CALL consume%'});
 $hot->{run}->kill_kill;

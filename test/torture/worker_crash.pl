@@ -99,29 +99,11 @@ happened($standby, 'postgres', 'between', 1, 'promoted, it writes down what fell
 $standby->stop;
 
 # The clock is set: what falls due by it is found within a nap, once.
-my $file = "$ENV{TESTDIR}/clock";
-my $library = "$ENV{TESTDIR}/clock.so";
-system('gcc', '-shared', '-fPIC', '-O2', '-o', $library, "$ENV{BILLING_ROOT}/test/perl/Billing/clock.c") == 0
-    or die 'cannot compile clock.c';
-
-sub set_clock
-{
-    my ($seconds) = @_;
-    open my $fh, -e $file ? '+<' : '>', $file or die "$file: $!";
-    syswrite($fh, pack 'q', $seconds) or die "$file: $!";
-    close $fh;
-    return;
-}
-
 my $day = 86400;
 my $clock = PostgreSQL::Test::Cluster->new('clock');
 $clock->init;
 $clock->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'\nbilling.worker_naptime = 1s");
-set_clock(0);
-{
-    local %ENV = (%ENV, LD_PRELOAD => $library, BILLING_CLOCK => $file);
-    $clock->start;
-}
+clock_start($clock);
 worker_setup($clock, 'postgres');
 $clock->safe_psql('postgres', subscribe_for('tomorrow', '1 day'));
 $clock->safe_psql('postgres', subscribe_for('next week', '7 days'));

@@ -10,7 +10,7 @@ use Exporter 'import';
 our @EXPORT = qw(every_kind contents answers);
 
 # What is not taken along, and why: sql/dump.sql.
-our @stays = qw(binding_key login_failure privilege);
+our @stays = qw(binding_key login_failure low_balance_mark privilege);
 
 # Accounts: every row of the last byte is of one of them.
 our %account = map { $_->[0] => "'d0000000-0000-4000-8000-0000000000$_->[1]'" } (

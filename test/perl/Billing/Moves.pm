@@ -66,7 +66,7 @@ sub move_logically
     $to->safe_psql('postgres', "CREATE DATABASE $database TEMPLATE template0");
     $to->safe_psql($database, 'SET client_min_messages = warning; CREATE EXTENSION billing CASCADE');
     # what CREATE EXTENSION has made there already
-    my $tables = join ', ', grep { !/billing\.(privilege|login_failure|binding_key|event_consumer|worker_failure|usage_level)$/ }
+    my $tables = join ', ', grep { !/billing\.(privilege|login_failure|binding_key|event_consumer|worker_failure|low_balance_mark|usage_level)$/ }
         split /\n/, $from->safe_psql($database, q{SELECT oid::regclass FROM pg_class WHERE relnamespace = 'billing'::regnamespace AND relkind = 'r'});
     $from->safe_psql($database, "CREATE PUBLICATION everything FOR TABLE $tables");
     $to->safe_psql($database, q{BEGIN; SET LOCAL session_replication_role = replica; DELETE FROM billing.role; COMMIT});
@@ -82,7 +82,7 @@ sub move_logically
     $from->wait_for_catchup('everything');
     is($to->safe_psql($database, q{SELECT count(*) FROM pg_subscription_rel WHERE srsubstate <> 'r'}), '0', "$name: every table is in step");
     my @except = (event => [ 'origin', 'xid' ], event_consumer => [qw(consumer origin acked batch first_event through)], role => ['created_at']);
-    my $moves = sub { return join "\n", grep { !/^(?:event_consumer|worker_failure|usage_level)\|/ } split /\n/, contents($_[0], $database, @except) };
+    my $moves = sub { return join "\n", grep { !/^(?:event_consumer|worker_failure|low_balance_mark|usage_level)\|/ } split /\n/, contents($_[0], $database, @except) };
     is($moves->($to), $moves->($from), "$name: every row is equal");
     # rights are given anew there
     my $sound = sub { return answers($_[0], $database) =~ s/^rights.*//mr };

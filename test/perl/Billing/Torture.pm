@@ -144,6 +144,8 @@ sub start_client
     $connection = $node->connstr('postgres') . ' application_name=torture';
     srand $seed * 1000 + $n;
     $SIG{PIPE} = 'IGNORE';
+    # should the parent die, nobody else sees to it that this ends
+    alarm $end - time + 120;
     %log = (denials => [], suspended => [], keyed => {}, errors => {}, done => {});
     # without what Perl does at its end: the server is the parent's
     eval { transaction($n) while time < $end; 1 } or POSIX::_exit(1);
@@ -188,6 +190,8 @@ sub run
     while (defined(my $line = <$from>))
     {
         chomp $line;
+        # without a connection there is no SQLSTATE either
+        last if $line =~ /^=(?!\w{5}$)/;
         if ($line =~ /^=(\w{5})$/)
         {
             $log{errors}{"$1 $sql"}++ unless $expected{$1};

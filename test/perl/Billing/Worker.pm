@@ -9,7 +9,7 @@ use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use Test::More;
 
-our @EXPORT = qw(worker_cluster worker_setup subscribe_for happened launcher_pid unexplained);
+our @EXPORT = qw(worker_cluster worker_setup subscribe_for happened launcher_pid unexplained clock_start set_clock);
 
 # worker_cluster(name, lines for postgresql.conf): started, the library preloaded.
 sub worker_cluster
@@ -61,6 +61,32 @@ sub launcher_pid
     my ($node) = @_;
     return $node->safe_psql('postgres',
         q{SELECT pid FROM pg_stat_activity WHERE backend_type = 'billing launcher'});
+}
+
+# Starts a server whose clock can be set: clock.c says how, and why not by libfaketime.
+sub clock_start
+{
+    my ($node) = @_;
+    my $library = "$ENV{TESTDIR}/clock.so";
+    system('gcc', '-shared', '-fPIC', '-O2', '-o', $library, "$ENV{BILLING_ROOT}/test/perl/Billing/clock.c") == 0
+        or die 'cannot compile clock.c';
+    set_clock(0);
+    local %ENV = (%ENV, LD_PRELOAD => $library, BILLING_CLOCK => clock_file());
+    $node->start;
+    return;
+}
+
+sub clock_file { return "$ENV{TESTDIR}/clock" }
+
+# So many seconds beside real time, for every process of the server.
+sub set_clock
+{
+    my ($seconds) = @_;
+    my $file = clock_file();
+    open my $fh, -e $file ? '+<' : '>', $file or die "$file: $!";
+    syswrite($fh, pack 'q', $seconds) or die "$file: $!";
+    close $fh;
+    return;
 }
 
 # Lines of the server's log that are no mere information.

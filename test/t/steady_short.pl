@@ -1,0 +1,10 @@
+# A short form of test/torture/steady.pl: too short to be level, long enough to find what grows fast.
+
+use strict;
+use warnings;
+
+use Billing::Steady;
+use Test::More;
+
+steady('steady_short', seconds => 24, samples => 8);
+done_testing();
