@@ -78,7 +78,7 @@ wal_writer_delay = 10ms
 restart_after_crash = off
 max_prepared_transactions = 20
 update_process_title = on
-log_min_messages = fatal
+log_min_messages = error
 CONF
     $node->start;
     load_setup($node);
@@ -228,7 +228,8 @@ UNION ALL SELECT concat_ws(' ', 'payment without event', p.account_id, payment_i
 UNION ALL SELECT concat_ws(' ', 'money', c.account_id, difference) FROM billing.payment_conservation c JOIN mine USING (account_id) WHERE billing.minor_units(difference) <> 0
 UNION ALL SELECT concat_ws(' ', 'grant without event', g.account_id, grant_id) FROM billing.token_grant g JOIN mine USING (account_id)
     WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = g.account_id AND kind = 'tokens_granted' AND detail->>'grant_id' = g.grant_id::text)
-UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
+UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id, plan, effective_at, expires_at, 'replaced by', replaced_by, 'ended', ended_at, 'events',
+        (SELECT string_agg(kind || ' ' || occurred_at, ', ' ORDER BY event_id) FROM billing.event e WHERE e.account_id = s.account_id AND s.subscription_id::text IN (SELECT value FROM jsonb_each_text(detail)))) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
     (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = CASE WHEN s.replaced_by IS NULL THEN 'subscription_expired' ELSE 'subscription_replaced' END AND detail->>'subscription_id' = s.subscription_id::text)
 UNION ALL SELECT concat_ws(' ', 'free plan', account_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE effective_at < done.at - interval '12 hours' AND NOT void AND 1 <>
     (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = 'free_plan_assigned')
