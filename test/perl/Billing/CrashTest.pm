@@ -230,7 +230,8 @@ UNION ALL SELECT concat_ws(' ', 'grant without event', g.account_id, grant_id) F
     WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = g.account_id AND kind = 'tokens_granted' AND detail->>'grant_id' = g.grant_id::text)
 UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id, plan, effective_at, expires_at, 'replaced by', replaced_by, 'ended', ended_at, 'events',
         (SELECT string_agg(kind || ' ' || occurred_at, ', ' ORDER BY event_id) FROM billing.event e WHERE e.account_id = s.account_id AND s.subscription_id::text IN (SELECT value FROM jsonb_each_text(detail)))) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
-    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = CASE WHEN s.replaced_by IS NULL THEN 'subscription_expired' ELSE 'subscription_replaced' END AND detail->>'subscription_id' = s.subscription_id::text)
+    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND s.subscription_id::text = CASE kind WHEN 'subscription_expired' THEN CASE WHEN replaced_by IS NULL THEN detail->>'subscription_id' END
+        WHEN 'subscription_replaced' THEN CASE WHEN replaced_by IS NOT NULL THEN detail->>'subscription_id' END WHEN 'subscription_upgraded' THEN detail->>'replaced' END)
 UNION ALL SELECT concat_ws(' ', 'free plan', account_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE effective_at < done.at - interval '12 hours' AND NOT void AND 1 <>
     (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = 'free_plan_assigned')
 UNION ALL SELECT concat_ws(' ', 'too early', account_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() AND replaced_by IS NULL AND NOT void
