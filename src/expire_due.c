@@ -69,6 +69,11 @@ serve_requests(int64 max_rows)
 	int count = upkeep_claim(list, UPKEEP_QUEUE);
 	int64 done = 0;
 
+	if (count > 0 && due_is_replica())
+	{
+		sweep_leave_to_origin(worker_own_slot(), list, count);
+		return 0;
+	}
 	for (int i = 0; i < count; i++)
 	{
 		CHECK_FOR_INTERRUPTS();

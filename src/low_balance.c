@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "common/int.h"
 #include "utils/snapmgr.h"
 
@@ -124,7 +125,8 @@ low_balance_tell(const Account *account, bool *again)
 /*
  * A grant of the account may have run low, by rows of this transaction. Without
  * shared memory there is nobody to tell: then the caller holds the account's lock
- * exclusively, and the event is written at once.
+ * exclusively, and the event is written at once; but what arrives from another
+ * server brings its event with it.
  */
 void
 low_balance_suspected(const pg_uuid_t *id)
@@ -135,7 +137,7 @@ low_balance_suspected(const pg_uuid_t *id)
 	bool found;
 	bool again;
 
-	if (upkeep_note(id, UPKEEP_LOW))
+	if (upkeep_note(id, UPKEEP_LOW) || SessionReplicationRole == SESSION_REPLICATION_ROLE_REPLICA)
 		return;
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	found = account_read(&account, id, snapshot);

@@ -161,6 +161,19 @@ sweep_again(WorkerSlot *slot)
 }
 
 /*
+ * Instead of serving requests where rows come from another server: what they ask
+ * for is written there and arrives. Once this server is on its own, every account
+ * is passed.
+ */
+void
+sweep_leave_to_origin(WorkerSlot *slot, const UpkeepRequest *list, int count)
+{
+	for (int i = 0; i < count; i++)
+		upkeep_served(&list[i], false);
+	sweep_again(slot);
+}
+
+/*
  * By the launcher, when the settings are read again. Who spent under a lower
  * percentage did not notice what a higher one calls low.
  */

@@ -443,6 +443,11 @@ do_upkeep(const Run *run, const UpkeepRequest *list, int count)
 	TimestampTz start = GetCurrentTimestamp();
 	int64 done = 0;
 
+	if (due_is_replica())
+	{
+		sweep_leave_to_origin(run->slot, list, count);
+		return 0;
+	}
 	for (int i = 0; i < count; i++)
 		if (i == 0 || (!something_is_due(run) && GetCurrentTimestamp() < start + LONGEST_UPKEEP))
 			done += upkeep_serve(&list[i]);

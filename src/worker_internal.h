@@ -11,6 +11,8 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#include "upkeep.h"
+
 /* worker_settings.c */
 extern bool worker_enabled;
 extern int worker_naptime; /* s */
@@ -117,6 +119,7 @@ typedef struct Sweep
 extern bool sweep_begin(Sweep *sweep, WorkerSlot *slot);
 extern int sweep_portion(Sweep *sweep, pg_uuid_t *list);
 extern void sweep_again(WorkerSlot *slot);
+extern void sweep_leave_to_origin(WorkerSlot *slot, const UpkeepRequest *list, int count);
 extern void sweep_percentage_changed(void);
 extern bool mark_is_due(WorkerSlot *slot, bool served);
 extern void mark_advance(WorkerSlot *slot);
