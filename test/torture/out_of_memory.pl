@@ -1,5 +1,7 @@
 # Each request for memory of each call is refused; of those that make very many, the first ones and then
 # fewer and fewer.
+#
+# Minutes: 6
 
 use strict;
 use warnings;
