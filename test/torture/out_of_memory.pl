@@ -8,4 +8,4 @@ use warnings;
 
 use Billing::OutOfMemory;
 
-out_of_memory('out_of_memory', 3000);
+out_of_memory('out_of_memory', 1000);
