@@ -470,9 +470,9 @@ bind_transaction(const pg_uuid_t *account)
  * Binds the transaction to the token's account until its end: every other
  * account is as if it did not exist, and nothing but the transaction's end, or
  * a rollback to a savepoint set before, undoes it. Returns the account, so that
- * the call can stand where another one takes its account. NULL: 22004; a token that is
- * malformed, not ours, expired or for another role, or a transaction bound to
- * another account: PB006.
+ * the call can stand where another one takes its account. NULL: 22004; a token
+ * that is malformed, not ours, expired or for another role, or a transaction
+ * bound to another account: PB006.
  */
 Datum
 billing_bind_account(PG_FUNCTION_ARGS)

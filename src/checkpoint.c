@@ -220,8 +220,9 @@ checkpoint_wanted(const pg_uuid_t *account)
 /*
  * billing.write_checkpoint(account_id uuid) → bigint
  *
- * Sums the account's ledger now, as the worker does from time to time; returns the entry_no through which it goes, 0 if there was nothing to
- * sum. NULL: 22004; unknown account: PB001.
+ * Sums the account's ledger now, as the worker does from time to time; returns
+ * the entry_no through which it goes, 0 if there was nothing to sum. NULL:
+ * 22004; unknown account: PB001.
  */
 Datum
 billing_write_checkpoint(PG_FUNCTION_ARGS)

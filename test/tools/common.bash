@@ -179,11 +179,12 @@ make_tmp()
     [ "$(id -u)" != 0 ] || chown -R "$run_user:" "$tmp"
 }
 
-# Builds and installs into the private tree.
+# Builds and installs into the private tree. BILLING_COPY: in a copy of the checkout in any case, for
+# a build of another kind, or one that writes beside its objects.
 stage()
 {
     work=$root
-    if ! as "$run_user" test -r "$root/Makefile" 2>/dev/null; then
+    if [ -n "${BILLING_COPY:-}" ] || ! as "$run_user" test -r "$root/Makefile" 2>/dev/null; then
         work=$tmp/checkout
         mkdir "$work"
         tar -C "$root" --exclude=./build --exclude=./.git -cf - . | tar -C "$work" -xf -
@@ -195,6 +196,17 @@ stage()
     # Variables given to make count here, its job server does not.
     as "$build_user" env -u MFLAGS -u MAKELEVEL MAKEFLAGS="${BUILD_VARIABLES:+-- $BUILD_VARIABLES}" \
         "$work/test/tools/stage" "$pg_config" "$work/build/$major"
+    [ -z "${BILLING_SERVER:-}" ] || replace_server
+}
+
+# Puts the script BILLING_SERVER of test/tools, which is given the server's real program and the
+# arguments, in the place of the server: whoever starts one, only servers are affected.
+replace_server()
+{
+    mv "$bindir/postgres" "$bindir/postgres.real"
+    printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$work/test/tools/$BILLING_SERVER" \
+        "$bindir/postgres.real" >"$bindir/postgres"
+    chmod 755 "$bindir/postgres"
 }
 
 # inside COMMAND…: as the ordinary user, with an environment that knows the private tree only.
@@ -238,7 +250,7 @@ end_processes()
     [ ${#left[@]} -gt 0 ] || return 0
     for pid in "${left[@]}"; do
         case $(cat "/proc/$pid/comm" 2>/dev/null) in
-            postgres) kill -QUIT "$pid" 2>/dev/null || true ;;
+            postgres*) kill -QUIT "$pid" 2>/dev/null || true ;;
             *) kill -TERM "$pid" 2>/dev/null || true ;;
         esac
     done
