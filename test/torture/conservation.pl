@@ -3,6 +3,8 @@
 # with a second implementation of the rules, and the periods with what must always hold.
 #
 # BILLING_SEED and BILLING_STEPS repeat a run or make it longer.
+#
+# Minutes: 1
 
 use strict;
 use warnings;

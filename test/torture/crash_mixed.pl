@@ -1,4 +1,6 @@
 # Two hundred kills of the whole server.
+#
+# Minutes: 9
 
 use strict;
 use warnings;

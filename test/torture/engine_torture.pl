@@ -1,5 +1,7 @@
 # The token engine under everything at once. Removing any one of its safeguards makes this fail: see
 # mutations.pl.
+#
+# Minutes: 1
 
 use strict;
 use warnings;

@@ -1,4 +1,6 @@
 # The same with the server killed, again and again.
+#
+# Minutes: 1
 
 use strict;
 use warnings;

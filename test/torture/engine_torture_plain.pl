@@ -1,4 +1,6 @@
 # The same without shared memory: every request is served from the ledger.
+#
+# Minutes: 1
 
 use strict;
 use warnings;

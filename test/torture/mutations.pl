@@ -17,6 +17,8 @@
 #
 # Unpatched it must pass, built and run in the same way, and so it must with each control, which only makes a
 # window wide that a mutation needs. BILLING_TEST_MUTATIONS names some of them.
+#
+# Minutes: 20
 
 use strict;
 use warnings;

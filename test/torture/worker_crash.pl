@@ -1,5 +1,7 @@
 # Nothing is expired twice and nothing is missed, whatever dies, stops, is promoted, or sets the
 # clock.
+#
+# Minutes: 2
 
 use strict;
 use warnings;
