@@ -99,7 +99,7 @@ freeze:
 
 # Randomised and long: what they find depends on the machine's timing.
 torture:
-	@$(SANDBOX) test test/tools/with-cluster test/tools/run-tests \
+	@$(SANDBOX) torture test/tools/with-cluster test/tools/run-tests \
 		$(patsubst $(SRC)/%,%,$(wildcard $(SRC)/test/torture/*.pl))
 
 bench:
