@@ -10,6 +10,7 @@ use warnings;
 
 use Billing::EveryKind;
 use Billing::Invariants;
+use Billing::Session;
 use File::Basename;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -55,7 +56,7 @@ is(broken($node, 'smith'), '', 'before: the rules hold');
 
 my $started = 'SELECT pg_postmaster_start_time()';
 my $began = $node->safe_psql('smith', $started);
-my $watcher = $node->background_psql('smith');
+my $watcher = Billing::Session->new($node, 'smith');
 my %pid;
 my $dir = PostgreSQL::Test::Utils::tempdir();
 for my $role (sort keys %level)
@@ -92,8 +93,8 @@ is(join(' ', %early), '', 'sqlsmith ran until the end')
 # A session that is still busy looks at the connection when its statement is over.
 $node->poll_query_until('smith', qq{SELECT count(pg_terminate_backend(pid)) = 0 FROM pg_stat_activity WHERE usename IN ('every_kind_app', 'smith_admin')});
 is($node->safe_psql('smith', $started), $began, 'the server is the one that was started');
-is($watcher->query_safe('SELECT 1'), 1, 'a session from before lives');
-$watcher->quit;
+is($watcher->query('SELECT 1'), 1, 'a session from before lives');
+$watcher->close;
 
 # In the log: an error, its place, what was sent.
 my (%count, %state, %internal, $last);

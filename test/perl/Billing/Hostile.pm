@@ -11,6 +11,7 @@ use warnings;
 
 use Billing::EveryKind;
 use Billing::Invariants;
+use Billing::Session;
 use Exporter 'import';
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -214,7 +215,7 @@ sub hostile_test
     my $over = over_limit($node, 'hostile');
     my $started = 'SELECT pg_postmaster_start_time()';
     my $server = $node->safe_psql('hostile', $started);
-    my $watcher = $node->background_psql('hostile');
+    my $watcher = Billing::Session->new($node, 'hostile');
     my $began = time;
     for my $role ($node->safe_psql('hostile', 'SELECT current_user'), 'every_kind_app')
     {
@@ -224,16 +225,16 @@ sub hostile_test
         my @failed = send_calls($node, $role, "$dir/$role.sql", @calls);
         is(told(internal(@failed)), '', "$role: no internal error");
         my @long = grep { $_->{state} eq '57014' } @failed;
-        note "$role: stopped by statement_timeout: " . told(@long) if @long;
+        diag "$role: stopped by statement_timeout: " . told(@long) if @long;
         my %state;
         $state{ $_->{state} }++ for @failed;
-        note "$role: " . @calls . ' calls, ' . @failed . ' failed: ' . join ', ', map { "$_ $state{$_}" } sort { $state{$b} <=> $state{$a} || $a cmp $b } keys %state;
+        diag "$role: " . @calls . ' calls, ' . @failed . ' failed: ' . join ', ', map { "$_ $state{$_}" } sort { $state{$b} <=> $state{$a} || $a cmp $b } keys %state;
         cmp_ok(scalar @failed, '<', scalar @calls, "$role: some succeed");
     }
-    note sprintf 'in %d s', time - $began;
+    diag sprintf 'in %d s', time - $began;
     is($node->safe_psql('hostile', $started), $server, 'the server is the one that was started');
-    is($watcher->query_safe('SELECT 1'), 1, 'a session from before lives');
-    $watcher->quit;
+    is($watcher->query('SELECT 1'), 1, 'a session from before lives');
+    $watcher->close;
     is(crashes($node), '', 'no crash');
     is(broken($node, 'hostile'), '', 'the rules hold');
     my %before = map { $_ => 1 } split /\n/, $over;
