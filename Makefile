@@ -99,7 +99,7 @@ freeze:
 
 # Randomised and long: what they find depends on the machine's timing.
 torture:
-	@$(SANDBOX) test test/tools/with-cluster test/tools/run-torture
+	@$(SANDBOX) torture test/tools/with-cluster test/tools/run-torture
 
 bench:
 	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run

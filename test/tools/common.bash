@@ -51,7 +51,7 @@ choose_server()
     fi
 }
 
-# need_packages demo|test|lint|matrix: installs what is missing, or says what it is.
+# need_packages demo|test|torture|lint|matrix: installs what is missing, or says what it is.
 need_packages()
 {
     local kind=$1 package
@@ -72,6 +72,7 @@ need_packages()
             libipc-run-perl libtap-parser-sourcehandler-pgtap-perl patch pgbouncer)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
+    [ "$kind" != torture ] || wanted+=(sqlsmith)
     [ "$kind" != lint ] || wanted+=(clang clang-tidy cppcheck)
     for package in "${wanted[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] ||

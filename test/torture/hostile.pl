@@ -1,0 +1,8 @@
+# Hostile values in every argument, in many more combinations than test/t/hostile.pl.
+
+use strict;
+use warnings;
+
+use Billing::Hostile;
+
+hostile_test('hostile_long', 300);
