@@ -91,7 +91,7 @@ SELECT throws_ok(format('SELECT billing.bind_account(%L)', left(:'one', -1)), 'P
 SAVEPOINT foreign_bytes;
 SELECT billing.create_account('Ones', 'ffffffff-ffff-4fff-8fff-ffffffffff01');
 SELECT billing.issue_binding('ffffffff-ffff-4fff-8fff-ffffffffff01') AS ones \gset
-SELECT matches(:'ones', '__', 'there is something to replace');
+SELECT matches(:'ones'::text, '__', 'there is something to replace');
 SELECT throws_ok(format('SELECT billing.bind_account(%L)', replace(:'ones', '__', 'é')), 'PB006', NULL, 'one with bytes that are no digits');
 SELECT lives_ok(format('SELECT billing.bind_account(%L)', :'ones'), 'the same with its digits');
 ROLLBACK TO foreign_bytes;
