@@ -494,6 +494,8 @@ serve_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	Account account;
 
 	engine_count_ledger();
+	/* earlier items of a batch were served from memory, and their rows count as any others */
+	CommandCounterIncrement();
 	hold_lapse_due(request->account);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (!account_read(&account, request->account, snapshot))

@@ -120,6 +120,27 @@ sub build_between_take_and_landing
     return;
 }
 
+# One item is served from memory, the next on the same account needs a grant beyond the entry's four slots:
+# the ledger decides, and what the batch has taken itself counts, also when others have taken meanwhile.
+sub batch_on_to_the_ledger
+{
+    my ($id, $other) = map { account(40) } 1 .. 2;
+    $node->safe_psql('postgres', "SELECT billing.grant_tokens('$id', 40) FROM generate_series(1, 5)");
+    my ($gate, $one, $two) = sessions(3);
+    my $batch = "SELECT string_agg(concat_ws(' ', granted, tokens_remaining), ', ' ORDER BY ordinal) FROM billing.consume_tokens_batch";
+    is($one->query("$batch(ARRAY['$id', '$id']::uuid[], '{5, 165}')"), 't 235, t 70', 'a batch goes on to the ledger');
+    $node->safe_psql('postgres', "SELECT billing.grant_tokens('$id', 40) FROM generate_series(1, 5)");
+    $gate->query('SELECT pg_advisory_lock(1)');
+    $one->send("$batch(ARRAY['$id', '$other', '$id']::uuid[], '{10, 1, 260}', NULL, NULL, ARRAY[NULL, 'pause', NULL])");
+    blocked($one);
+    is($two->query(take($id, 1)), 't|259', 'somebody takes between two items of a batch');
+    $gate->query('SELECT pg_advisory_unlock(1)');
+    is($one->answer, 't 260, t 39, f 259', 'and the batch reckons with both');
+    sound('a batch on to the ledger', $id);
+    $_->close for $gate, $one, $two;
+    return;
+}
+
 sub callbacks_late
 {
     my $gate = "$dir/gate";
@@ -335,6 +356,7 @@ sub watched_ledger
 start('preloaded', "shared_preload_libraries = 'billing'\nbilling.worker = off");
 pause_landing();
 build_between_take_and_landing();
+batch_on_to_the_ledger();
 losers_of_a_key();
 $node->safe_psql('postgres', 'DROP INDEX billing.pause');
 callbacks_late();

@@ -78,7 +78,7 @@ wal_writer_delay = 10ms
 restart_after_crash = off
 max_prepared_transactions = 20
 update_process_title = on
-log_min_messages = fatal
+log_min_messages = error
 CONF
     $node->start;
     load_setup($node);
@@ -187,6 +187,8 @@ sub invariants
 SET client_min_messages = warning;
 CREATE TEMP TABLE done AS SELECT clock_timestamp() AS at;
 CREATE TEMP TABLE due AS SELECT billing.expire_due();
+-- the worker goes on, so all of it is looked at as it is at one moment
+BEGIN ISOLATION LEVEL REPEATABLE READ;
 CREATE TEMP TABLE mine AS SELECT account_id, reference FROM billing.account WHERE $which;
 ANALYZE mine;
 CREATE TEMP TABLE entry AS SELECT l.* FROM billing.ledger l JOIN mine USING (account_id);
@@ -209,9 +211,9 @@ UNION ALL SELECT concat_ws(' ', 'overdrawn', t.account_id, t.grant_id) FROM take
 UNION ALL SELECT concat_ws(' ', 'balance', account_id, app, says, is_left) FROM (
     SELECT m.account_id, app, billing.tokens_remaining(m.account_id, app) AS says,
         (SELECT coalesce(sum(g.tokens - coalesce(t.tokens, 0)), 0) FROM billing.token_grant g LEFT JOIN taken t USING (account_id, grant_id)
-         WHERE g.account_id = m.account_id AND voided_at IS NULL AND effective_at <= now() AND expires_at > now() AND (g.app IS NULL OR g.app = v.app))
+         WHERE g.account_id = m.account_id AND voided_at IS NULL AND effective_at <= statement_timestamp() AND expires_at > statement_timestamp() AND (g.app IS NULL OR g.app = v.app))
       + (SELECT coalesce(sum(e.tokens), 0) FROM entry e JOIN billing.hold h USING (account_id, hold_id) JOIN billing.token_grant g USING (account_id, grant_id)
-         WHERE h.account_id = m.account_id AND NOT ended AND h.expires_at <= now() AND voided_at IS NULL AND g.expires_at > now() AND (g.app IS NULL OR g.app = v.app)) AS is_left
+         WHERE h.account_id = m.account_id AND NOT ended AND h.expires_at <= statement_timestamp() AND voided_at IS NULL AND g.expires_at > statement_timestamp() AND (g.app IS NULL OR g.app = v.app)) AS is_left
     FROM mine m CROSS JOIN (VALUES (NULL), ('mail')) v (app)) b WHERE says <> is_left
 UNION ALL SELECT concat_ws(' ', 'hold', h.account_id, h.hold_id) FROM billing.hold h JOIN mine USING (account_id) LEFT JOIN billing.hold_end e USING (account_id, hold_id) LEFT JOIN held USING (account_id, hold_id)
     WHERE h.ended <> (e.hold_id IS NOT NULL) OR coalesce(held.tokens, -1) <> coalesce(e.tokens, h.tokens) OR held.lapsed <> (e.kind IS NOT DISTINCT FROM 'lapsed')
@@ -228,12 +230,15 @@ UNION ALL SELECT concat_ws(' ', 'payment without event', p.account_id, payment_i
 UNION ALL SELECT concat_ws(' ', 'money', c.account_id, difference) FROM billing.payment_conservation c JOIN mine USING (account_id) WHERE billing.minor_units(difference) <> 0
 UNION ALL SELECT concat_ws(' ', 'grant without event', g.account_id, grant_id) FROM billing.token_grant g JOIN mine USING (account_id)
     WHERE 1 <> (SELECT count(*) FROM billing.event e WHERE e.account_id = g.account_id AND kind = 'tokens_granted' AND detail->>'grant_id' = g.grant_id::text)
-UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
-    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = CASE WHEN s.replaced_by IS NULL THEN 'subscription_expired' ELSE 'subscription_replaced' END AND detail->>'subscription_id' = s.subscription_id::text)
+UNION ALL SELECT concat_ws(' ', 'expiry', account_id, subscription_id, plan, effective_at, expires_at, 'replaced by', replaced_by, 'ended', ended_at, 'events',
+        (SELECT string_agg(kind || ' ' || occurred_at, ', ' ORDER BY event_id) FROM billing.event e WHERE e.account_id = s.account_id AND s.subscription_id::text IN (SELECT value FROM jsonb_each_text(detail)))) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE NOT void AND 1 <>
+    (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND s.subscription_id::text = CASE kind WHEN 'subscription_expired' THEN CASE WHEN replaced_by IS NULL THEN detail->>'subscription_id' END
+        WHEN 'subscription_replaced' THEN CASE WHEN replaced_by IS NOT NULL THEN detail->>'subscription_id' END WHEN 'subscription_upgraded' THEN detail->>'replaced' END)
 UNION ALL SELECT concat_ws(' ', 'free plan', account_id) FROM billing.subscription s JOIN mine USING (account_id) JOIN done ON expires_at < done.at WHERE effective_at < done.at - interval '12 hours' AND NOT void AND 1 <>
     (SELECT count(*) FROM billing.event e WHERE e.account_id = s.account_id AND kind = 'free_plan_assigned')
 UNION ALL SELECT concat_ws(' ', 'too early', account_id) FROM billing.subscription s JOIN mine USING (account_id) WHERE ended_at IS NOT NULL AND expires_at > clock_timestamp() AND replaced_by IS NULL AND NOT void
-LIMIT 20
+LIMIT 20;
+COMMIT;
 SQL
 }
 
