@@ -400,6 +400,18 @@ is_verified(const text *encoded)
 		   sodium_memcmp(VARDATA_ANY(encoded), verified_text, TOKEN_TEXT_BYTES - 1) == 0;
 }
 
+/* libsodium's decoder takes every byte above 127 for a digit, so that a token had other texts. */
+static bool
+is_ascii(const text *encoded)
+{
+	for (size_t i = 0; i < VARSIZE_ANY_EXHDR(encoded); i++)
+	{
+		if (IS_HIGHBIT_SET(VARDATA_ANY(encoded)[i]))
+			return false;
+	}
+	return true;
+}
+
 /* Says nothing of what the token holds before its MAC is verified. */
 static void
 verify_token(Token *token, const text *encoded)
@@ -407,7 +419,8 @@ verify_token(Token *token, const text *encoded)
 	size_t length;
 	uint8 mac[MAC_BYTES];
 
-	if (sodium_base642bin((uint8 *) token, sizeof(Token), VARDATA_ANY(encoded),
+	if (!is_ascii(encoded) ||
+		sodium_base642bin((uint8 *) token, sizeof(Token), VARDATA_ANY(encoded),
 						  VARSIZE_ANY_EXHDR(encoded), NULL, &length, NULL,
 						  sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
 		length != sizeof(Token) || token->version != TOKEN_VERSION)

@@ -82,10 +82,13 @@ argon2_parse(const char *encoded, Argon2Hash *parsed)
 	uint32 lanes;
 
 	memset(parsed, 0, sizeof(*parsed));
+	/* libsodium's decoder takes every byte above 127 for a digit */
+	if (!argon2_looks_encoded(encoded))
+		return false;
 	parsed->is_argon2id = argon2_skip(&cursor, "$argon2id$");
 	if (!parsed->is_argon2id && !argon2_skip(&cursor, "$argon2i$"))
 		return false;
-	if (strlen(encoded) > ARGON2_MAX_ENCODED_BYTES || !argon2_parse_costs(&cursor, parsed, &lanes))
+	if (!argon2_parse_costs(&cursor, parsed, &lanes))
 		return false;
 	salt_bytes = argon2_parse_bytes(&cursor, salt);
 	if (salt_bytes < ARGON2_MIN_SALT_BYTES || !argon2_skip(&cursor, "$"))

@@ -51,7 +51,7 @@ choose_server()
     fi
 }
 
-# need_packages demo|test|torture|lint|matrix: installs what is missing, or says what it is.
+# need_packages demo|test|torture|lint|matrix|valgrind: installs what is missing, or says what it is.
 need_packages()
 {
     local kind=$1 package
@@ -74,6 +74,7 @@ need_packages()
     fi
     [ "$kind" != torture ] || wanted+=(sqlsmith)
     [ "$kind" != lint ] || wanted+=(clang clang-tidy cppcheck)
+    [ "$kind" != valgrind ] || wanted+=(valgrind)
     for package in "${wanted[@]}"; do
         [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] ||
             missing+=("$package")
