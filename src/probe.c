@@ -118,10 +118,13 @@ probe_key_int64(ScanKey key, AttrNumber column, StrategyNumber strategy, int64 v
 void
 probe_key_time(ScanKey key, AttrNumber column, StrategyNumber strategy, TimestampTz value)
 {
-	Assert(strategy == BTGreaterStrategyNumber || strategy == BTLessEqualStrategyNumber);
-	ScanKeyInit(key, column, strategy,
-				strategy == BTGreaterStrategyNumber ? F_TIMESTAMPTZ_GT : F_TIMESTAMPTZ_LE,
-				TimestampTzGetDatum(value));
+	RegProcedure proc = strategy == BTGreaterStrategyNumber        ? F_TIMESTAMPTZ_GT
+						: strategy == BTGreaterEqualStrategyNumber ? F_TIMESTAMPTZ_GE
+																   : F_TIMESTAMPTZ_LE;
+
+	Assert(strategy == BTGreaterStrategyNumber || strategy == BTGreaterEqualStrategyNumber ||
+		   strategy == BTLessEqualStrategyNumber);
+	ScanKeyInit(key, column, strategy, proc, TimestampTzGetDatum(value));
 }
 
 bool
