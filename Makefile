@@ -74,7 +74,7 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
 .PHONY: all demo test matrix freeze torture bench cluster cluster-stop format check-format lint \
-	coverage sanitize valgrind check-objects
+	coverage sanitize valgrind assert-server check-objects
 all:
 
 # What was given to make on its command line is for the build within as well.
@@ -111,7 +111,7 @@ cluster-stop:
 	@$(TOOLS)/cluster stop
 
 # T as for test.
-coverage sanitize valgrind:
+coverage sanitize valgrind assert-server:
 	@$(TOOLS)/$@ $(T)
 
 format check-format lint:

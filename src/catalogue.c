@@ -287,6 +287,7 @@ billing_revise_plan(PG_FUNCTION_ARGS)
 	Call call;
 	char *code = argument_code(fcinfo, 0, "code");
 	PlanVersion *plan;
+	int32 version;
 
 	call_enter(&call);
 	query_execute(&lock_plan, (NullableDatum[]){arg_text(code)});
@@ -299,11 +300,11 @@ billing_revise_plan(PG_FUNCTION_ARGS)
 			unset(plan, names.items[i]);
 	}
 	set_from_arguments(plan, fcinfo, 1);
-	plan->version++;
+	version = ++plan->version; /* the plan goes with the call */
 	store_version(plan);
 	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
-	PG_RETURN_INT32(plan->version);
+	PG_RETURN_INT32(version);
 }
 
 /*
