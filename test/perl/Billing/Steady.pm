@@ -48,8 +48,7 @@ sub set_up
     my $node = PostgreSQL::Test::Cluster->new($name);
     $node->init;
     $node->append_conf('postgresql.conf', "shared_preload_libraries = 'billing'\nmax_connections = 40\n"
-          . "autovacuum_naptime = $o->{naptime}s\nlog_statement = none\nlog_min_messages = warning\nmax_wal_size = 1GB\n"
-          . "billing.checkpoint_entries = 1000\n");
+          . "autovacuum_naptime = $o->{naptime}s\nlog_statement = none\nlog_min_messages = warning\nmax_wal_size = 1GB\n");
     $node->start;
     $node->safe_psql('postgres', qq{
         SET client_min_messages = warning;
@@ -164,8 +163,8 @@ sub level
 }
 
 # steady(name, seconds => how long, samples => how many, rate => transactions a second, 0: as many as
-# can be). BILLING_TEST_SECONDS and BILLING_TEST_RATE take their place; BILLING_TEST_SAMPLES is a file
-# for the samples.
+# can be). BILLING_TEST_SECONDS and BILLING_TEST_RATE take their place. The samples are kept in
+# build/NAME.csv.
 sub steady
 {
     my ($name, %o) = @_;
@@ -187,7 +186,8 @@ sub steady
     }
     ok($load->{handle}->finish, 'no client failed') or diag ${ $load->{err} };
     note ${ $load->{out} };
-    write_samples($ENV{BILLING_TEST_SAMPLES} // "$PostgreSQL::Test::Utils::log_path/steady.csv", @samples);
+    mkdir "$ENV{BILLING_RUN}/result";
+    write_samples("$ENV{BILLING_RUN}/result/$name.csv", @samples);
     judge($node, @samples);
     $node->stop;
     return;
