@@ -114,6 +114,8 @@ CONF
     $node->append_conf('postgresql.conf', $conf // '');
     $node->start;
     load_setup($node);
+    # also where commits are not flushed: what every check stands on is there
+    $node->safe_psql('postgres', 'CHECKPOINT');
     return $node;
 }
 
