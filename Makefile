@@ -73,7 +73,7 @@ EXTRA_CLEAN = src/*.d .build-flags .build-objects
 PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: all demo test matrix freeze torture bench cluster cluster-stop format check-format lint \
+.PHONY: all demo test matrix freeze torture torture-tests fuzz bench cluster cluster-stop format check-format lint \
 	coverage sanitize valgrind assert-server check-objects
 all:
 
@@ -97,9 +97,15 @@ freeze:
 	{ printf '%s\n' '\echo Use "CREATE EXTENSION $(EXTENSION) CASCADE" to load this file. \quit'; \
 	  cat $(addprefix $(SRC)/sql/,$(SQL_PIECES)); } >$(SRC)/sql/frozen/$(EXTENSION)--$(FIRSTVERSION).sql
 
-# Randomised and long: what they find depends on the machine's timing.
+# All that takes long, the parts in turn; torture-tests: the files of test/torture.
 torture:
-	@$(SANDBOX) torture test/tools/with-cluster test/tools/run-torture
+	@$(TOOLS)/torture
+
+torture-tests:
+	@$(SANDBOX) test test/tools/with-cluster test/tools/run-torture
+
+fuzz:
+	@$(SANDBOX) test test/fuzz/run
 
 bench:
 	@$(SANDBOX) demo test/tools/with-cluster --durable test/bench/run

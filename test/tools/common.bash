@@ -51,11 +51,11 @@ choose_server()
     fi
 }
 
-# need_packages demo|test|torture|lint|matrix|valgrind: installs what is missing, or says what it is.
+# need_packages demo|test|lint|matrix|valgrind|plot: installs what is missing, or says what it is.
 need_packages()
 {
-    local kind=$1 package
-    local -a wanted missing=()
+    local kind=$1
+    local -a wanted
     command -v dpkg-query >/dev/null || { choose_server; return; }
     choose_server
     if [ -z "$pg_config" ] && [ "$(id -u)" = 0 ]; then
@@ -69,24 +69,39 @@ need_packages()
     [ "$kind" != test ] || wanted+=("clang-format-$clang_format")
     if [ "$kind" != demo ]; then
         wanted+=(argon2 botan libdatetime-perl libdatetime-timezone-perl
-            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl patch pgbouncer)
+            libipc-run-perl libtap-parser-sourcehandler-pgtap-perl patch pgbouncer sqlsmith)
         [ -n "${PG_CONFIG:-}" ] || wanted+=("postgresql-$major-pgtap")
     fi
-    [ "$kind" != torture ] || wanted+=(sqlsmith)
     [ "$kind" != lint ] || wanted+=(clang clang-tidy cppcheck)
     [ "$kind" != valgrind ] || wanted+=(valgrind)
-    for package in "${wanted[@]}"; do
+    [ "$kind" != plot ] || wanted+=(gnuplot-nox)
+    need_installed "${wanted[@]}"
+    choose_server
+    [ "$kind" != test ] || need_installed "$(clang_runtime)"
+}
+
+need_installed()
+{
+    local package
+    local -a missing=()
+    for package in "$@"; do
         [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null)" = 'ii ' ] ||
             missing+=("$package")
     done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    [ "$(id -u)" = 0 ] ||
+        die "missing packages; install them with: apt-get install ${missing[*]}"
+    echo "billing: installing ${missing[*]}" >&2
+    install_packages "${missing[@]}" || die "apt-get could not install ${missing[*]}"
+}
 
-    if [ ${#missing[@]} -gt 0 ]; then
-        [ "$(id -u)" = 0 ] ||
-            die "missing packages; install them with: apt-get install ${missing[*]}"
-        echo "billing: installing ${missing[*]}" >&2
-        install_packages "${missing[@]}" || die "apt-get could not install ${missing[*]}"
-    fi
-    choose_server
+# The sanitizers of the clang that the server's makefiles use, which its package only recommends.
+clang_runtime()
+{
+    local global version
+    global=$(dirname "$("$pg_config" --pgxs)")/../Makefile.global
+    version=$(sed -n 's/^CLANG = .*clang-\([0-9]*\)$/\1/p' "$global")
+    echo "libclang-rt-${version:+$version-}dev"
 }
 
 # The version that .clang-format was written for; others format differently.

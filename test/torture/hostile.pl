@@ -1,4 +1,6 @@
 # Hostile values in every argument, in many more combinations than test/t/hostile.pl.
+#
+# Minutes: 10
 
 use strict;
 use warnings;

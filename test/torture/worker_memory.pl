@@ -1,6 +1,6 @@
 # Launcher and worker take no more memory after 10,000 rounds than after the first 100.
 #
-# Minutes: 20
+# Minutes: 4
 
 use strict;
 use warnings;

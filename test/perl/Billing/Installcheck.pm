@@ -42,8 +42,7 @@ sub installcheck
         run_suite($node, $dir, $makefile, \@tests, "$suite=@tests", "$other=");
     }
     $node->stop;
-    done_testing();
-    return;
+    return $node;
 }
 
 sub suite
