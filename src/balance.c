@@ -11,6 +11,7 @@
 #include "utils/snapmgr.h"
 
 #include "balance.h"
+#include "checkpoint.h"
 #include "probe.h"
 
 static int
@@ -127,22 +128,6 @@ load_grants(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_a
 	probe_end(&probe);
 }
 
-static int64
-newest_checkpoint(const pg_uuid_t *account, Snapshot snapshot)
-{
-	Probe probe;
-	ScanKeyData key;
-	int64 through = 0;
-
-	probe_key_uuid(&key, 1, account);
-	probe_begin(&probe, INDEX_CHECKPOINT_THROUGH, snapshot, &key, 1);
-	probe.direction = BackwardScanDirection;
-	if (probe_next(&probe))
-		through = probe_int64(&probe, CHECKPOINT_THROUGH_ENTRY_NO);
-	probe_end(&probe);
-	return through;
-}
-
 /* The newest checkpoint of one grant may be older than the account's: then nothing moved since. */
 static void
 apply_checkpoint(GrantBalance *grant, const pg_uuid_t *account, Snapshot snapshot)
@@ -208,7 +193,7 @@ load(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after, S
 {
 	memset(balances, 0, sizeof(*balances));
 	load_grants(balances, account, expiring_after, rows);
-	balances->through_entry_no = newest_checkpoint(account, decided);
+	balances->through_entry_no = checkpoint_newest_through(account, decided);
 	balances->last_entry_no = balances->through_entry_no;
 	if (balances->through_entry_no > 0)
 		for (int i = 0; i < balances->count; i++)

@@ -75,8 +75,9 @@ add_to_sum(GrantSum *sum, int64 tokens, int64 entries)
 	sum->entries += entries;
 }
 
-static int64
-newest_through(const pg_uuid_t *account, Snapshot snapshot)
+/* The last entry that is in the account's newest checkpoint, 0 without one. */
+int64
+checkpoint_newest_through(const pg_uuid_t *account, Snapshot snapshot)
 {
 	Probe probe;
 	ScanKeyData key;
@@ -182,7 +183,7 @@ write_sums(const pg_uuid_t *account, Sums *sums)
 	memset(sums, 0, sizeof(*sums));
 	sums->watermark = exclusive ? PG_INT64_MAX : engine_watermark(account);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	sums->through = newest_through(account, snapshot);
+	sums->through = checkpoint_newest_through(account, snapshot);
 	sum_tail(sums, account, exclusive);
 	for (int i = 0; i < sums->count; i++)
 		add_earlier(&sums->items[i], account, snapshot);

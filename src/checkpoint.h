@@ -5,6 +5,7 @@
 #ifndef BILLING_CHECKPOINT_H
 #define BILLING_CHECKPOINT_H
 
+#include "utils/snapshot.h"
 #include "utils/uuid.h"
 
 typedef struct CheckpointOutcome
@@ -13,6 +14,7 @@ typedef struct CheckpointOutcome
 	bool behind; /* a tail is left: somebody has the account, or a transaction holds it back */
 } CheckpointOutcome;
 
+extern int64 checkpoint_newest_through(const pg_uuid_t *account, Snapshot snapshot);
 extern CheckpointOutcome checkpoint_try(const pg_uuid_t *account);
 extern void checkpoint_wanted(const pg_uuid_t *account);
 

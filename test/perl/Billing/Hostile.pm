@@ -144,7 +144,7 @@ sub calls_of
             push @calls, \@arguments;
         }
     }
-    for (1 .. @types ? $rounds : 0)
+    for (1 .. (@types ? $rounds : 0))
     {
         my @arguments = $good->();
         for my $n (grep { rand() < 0.4 } 0 .. $#types)

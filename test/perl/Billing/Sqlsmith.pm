@@ -153,7 +153,7 @@ sub judge_log
     }
     close $log;
     is(join("\n", grep { $internal{$_} eq 'ours' } sort keys %internal), '', 'no internal error from the extension');
-    note "PostgreSQL's own: $_" for grep { $internal{$_} ne 'ours' } sort keys %internal;
+    diag "PostgreSQL's own: $_" for grep { $internal{$_} ne 'ours' } sort keys %internal;
     diag 'errors: ' . join(', ', map { "$_ $state{$_}" } sort { $state{$b} <=> $state{$a} || $a cmp $b } keys %state);
     is(join(' ', grep { !$count{$_} } @roles), '', 'both levels sent');
     return;
