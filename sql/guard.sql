@@ -26,7 +26,11 @@ COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may
 
 CREATE FUNCTION billing.guard_engine() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_engine';
-COMMENT ON FUNCTION billing.guard_engine() IS 'Trigger: plain DML on what balances are derived from locks the account and retires its entry in shared memory.';
+COMMENT ON FUNCTION billing.guard_engine() IS 'Trigger: plain DML on what balances are derived from locks the account and retires its entry in shared memory. A ledger row''s number must be above the newest checkpoint (PB012) and at most 2^62 (22003).';
+
+CREATE FUNCTION billing.guard_checkpoint() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_checkpoint';
+COMMENT ON FUNCTION billing.guard_checkpoint() IS 'Trigger: a checkpoint by plain INSERT must say what the ledger adds up to; else 23514.';
 
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.plan_version
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
@@ -93,6 +97,10 @@ ALTER TABLE billing.token_grant ENABLE ALWAYS TRIGGER engine;
 CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.ledger
     FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
 ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER engine;
+-- by name after "engine", which locks the account
+CREATE TRIGGER sum BEFORE INSERT ON billing.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_checkpoint();
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER sum;
 CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.checkpoint
     FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
 ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER engine;

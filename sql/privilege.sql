@@ -116,6 +116,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_grant', false, false, false),
     ('function', 'guard_hold', false, false, false),
     ('function', 'guard_balance', false, false, false),
+    ('function', 'guard_checkpoint', false, false, false),
     ('function', 'guard_engine', false, false, false),
     ('function', 'guard_order', false, false, false),
     ('function', 'guard_user', false, false, false),

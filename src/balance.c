@@ -71,14 +71,7 @@ of_another(Probe *probe, TransactionId *another)
 static bool
 of_ourselves(Probe *probe)
 {
-	bool isnull;
-	Datum xmin;
-
-	if (probe->scan->xs_snapshot->snapshot_type != SNAPSHOT_DIRTY ||
-		!TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return false;
-	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
-	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+	return probe->scan->xs_snapshot->snapshot_type == SNAPSHOT_DIRTY && probe_is_own(probe);
 }
 
 /* With a dirty snapshot: whether another transaction in progress deleted its own row again. */

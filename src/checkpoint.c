@@ -96,15 +96,7 @@ checkpoint_newest_through(const pg_uuid_t *account, Snapshot snapshot)
 static bool
 is_undecided(Probe *probe, Snapshot dirty, bool exclusive)
 {
-	bool isnull;
-	Datum xmin;
-
-	if (TransactionIdIsValid(dirty->xmin))
-		return true;
-	if (exclusive || !TransactionIdIsValid(GetTopTransactionIdIfAny()))
-		return false;
-	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
-	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin));
+	return TransactionIdIsValid(dirty->xmin) || (!exclusive && probe_is_own(probe));
 }
 
 static void

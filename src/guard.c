@@ -19,6 +19,7 @@
 
 #include "balance.h"
 #include "call.h"
+#include "checkpoint.h"
 #include "compat.h"
 #include "errors.h"
 #include "guard.h"
@@ -341,6 +342,46 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* Far from where numbering would wrap, and far more than there will ever be. */
+#define HIGHEST_PLAIN_ENTRY_NO (INT64CONST(1) << 62)
+
+/*
+ * A plain row's number must be one that sums have not gone past: it would be in
+ * no balance. Rows of a replica come in the order of its publisher's commits, and
+ * beside its checkpoints while they are copied.
+ */
+static void
+check_entry_no(const pg_uuid_t *account, int64 entry_no)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	int64 through = checkpoint_newest_through(account, snapshot);
+
+	UnregisterSnapshot(snapshot);
+	if (entry_no <= through)
+		ereport(ERROR,
+				(errcode(ERRCODE_BILLING_LEDGER_IMMUTABLE),
+				 errmsg("the ledger is closed through entry " INT64_FORMAT, through),
+				 errdetail("A checkpoint of account %s sums it up; the row has number " INT64_FORMAT
+						   ".",
+						   identifier_text(account), entry_no),
+				 errhint("Use billing.consume_tokens, or a number above.")));
+	if (entry_no > HIGHEST_PLAIN_ENTRY_NO)
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("entry number " INT64_FORMAT " is out of range", entry_no),
+						errdetail("Numbers go on from the highest there is; at most " INT64_FORMAT
+								  " is accepted.",
+								  HIGHEST_PLAIN_ENTRY_NO),
+						errhint("Use billing.consume_tokens, which numbers its entries.")));
+}
+
+static bool
+is_plain_entry(const TriggerData *trigger)
+{
+	return TRIGGER_FIRED_BY_INSERT(trigger->tg_event) &&
+		   RelationGetRelid(trigger->tg_relation) == tables_oid(TABLE_LEDGER) &&
+		   SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA;
+}
+
 /*
  * billing.guard_engine(): trigger
  *
@@ -349,6 +390,8 @@ billing_guard_balance(PG_FUNCTION_ARGS)
  * row changes, and retires its entry. Our own functions have seen to that. A
  * restore, which goes over all accounts in any order, locks them all at once;
  * accounts come first in it, and from its first row on the worker waits.
+ * A ledger row's number must be above the newest checkpoint (PB012) and at most
+ * 2^62 (22003).
  */
 Datum
 billing_guard_engine(PG_FUNCTION_ARGS)
@@ -356,6 +399,7 @@ billing_guard_engine(PG_FUNCTION_ARGS)
 	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_engine");
 	HeapTuple result =
 		TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
 	bool isnull;
 	Datum account;
 
@@ -363,11 +407,15 @@ billing_guard_engine(PG_FUNCTION_ARGS)
 		return PointerGetDatum(result);
 	if (call_is_restore())
 		lock_restore();
-	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID,
-						   RelationGetDescr(trigger->tg_relation), &isnull);
+	account = heap_getattr(trigger->tg_trigtuple, ACCOUNT_ACCOUNT_ID, desc, &isnull);
 	if (call_is_restore())
 		lock_all_to_change();
 	else if (!isnull)
+	{
 		lock_account(DatumGetUUIDP(account), LOCK_TOKENS, ExclusiveLock);
+		if (is_plain_entry(trigger) && !is_null(result, LEDGER_ENTRY_NO, desc))
+			check_entry_no(DatumGetUUIDP(account),
+						   DatumGetInt64(heap_getattr(result, LEDGER_ENTRY_NO, desc, &isnull)));
+	}
 	return PointerGetDatum(result);
 }

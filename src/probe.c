@@ -5,12 +5,13 @@
 #include "postgres.h"
 
 #include "access/genam.h"
-#include "access/sysattr.h"
+#include "access/htup_details.h"
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -39,19 +40,57 @@ probe_next(Probe *probe)
 	return true;
 }
 
+/* Not the slot's own column: that of a frozen row is of a transaction long ago, whose number may be ours. */
+static TransactionId
+inserted_by(HeapTuple row)
+{
+	return HeapTupleHeaderGetXmin(row->t_data);
+}
+
+static HeapTuple
+heap_row(Probe *probe)
+{
+	bool copied;
+
+	return ExecFetchSlotHeapTuple(probe->slot, false, &copied);
+}
+
+/* Whether the row is this transaction's own. */
+bool
+probe_is_own(Probe *probe)
+{
+	return TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
+		   TransactionIdIsCurrentTransactionId(inserted_by(heap_row(probe)));
+}
+
+/* Deleted, that is, and not only locked, by the transaction that inserted it. */
+static bool
+is_deleted_by_inserter(HeapTupleHeader header)
+{
+	return !(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
+		   !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
+		   TransactionIdEquals(HeapTupleHeaderGetRawXmin(header),
+							   HeapTupleHeaderGetRawXmax(header));
+}
+
 /*
  * With a dirty snapshot, which shows what others have inserted and not yet
  * committed: whether the row was deleted again by whoever inserted it. Such a
- * row is nothing, however that transaction ends (writer_delete_last).
+ * row is nothing, however that transaction ends (writer_delete_last). Who locks
+ * his own row, as a foreign key of somebody's table does, has not withdrawn it.
  */
 bool
 probe_is_withdrawn(Probe *probe)
 {
-	bool isnull;
-	Datum xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
-	Datum xmax = slot_getsysattr(probe->slot, MaxTransactionIdAttributeNumber, &isnull);
+	Buffer buffer = ((BufferHeapTupleTableSlot *) probe->slot)->buffer;
+	bool deleted;
 
-	return TransactionIdEquals(DatumGetTransactionId(xmin), DatumGetTransactionId(xmax));
+	/* xmax and what it means are written one after the other */
+	Assert(TTS_IS_BUFFERTUPLE(probe->slot));
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	deleted = is_deleted_by_inserter(heap_row(probe)->t_data);
+	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
+	return deleted;
 }
 
 /*
@@ -61,14 +100,10 @@ probe_is_withdrawn(Probe *probe)
 void
 probe_require_visible(Probe *probe, const char *detail)
 {
-	bool isnull;
-	Datum xmin;
-
 	if (!IsolationUsesXactSnapshot() ||
 		table_tuple_satisfies_snapshot(probe->table, probe->slot, GetTransactionSnapshot()))
 		return;
-	xmin = slot_getsysattr(probe->slot, MinTransactionIdAttributeNumber, &isnull);
-	if (!TransactionIdIsCurrentTransactionId(DatumGetTransactionId(xmin)))
+	if (!probe_is_own(probe))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("could not serialize access due to concurrent update"),
 						errdetail("%s", detail), errhint("Retry the transaction.")));

@@ -194,6 +194,12 @@ check_columns(const TableInfo *info, Oid table)
 						errhint("Run ALTER EXTENSION billing UPDATE.")));
 }
 
+int
+tables_known_columns(TableId table)
+{
+	return table_info[table].columns;
+}
+
 Oid
 tables_oid(TableId table)
 {

@@ -271,6 +271,7 @@ extern Oid tables_schema(void);
 extern uint64 tables_generation(void);
 extern Oid tables_owner(void);
 extern Oid tables_amount_type(void);
+extern int tables_known_columns(TableId table);
 extern Oid tables_oid(TableId table);
 extern Oid tables_index_oid(IndexId index);
 extern TableId tables_of_index(IndexId index);

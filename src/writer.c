@@ -57,10 +57,38 @@ writer_has_foreign_update_triggers(Relation table)
 	return false;
 }
 
+/*
+ * Columns that this library does not know, of a later version or of somebody
+ * who added them, get NULL. One that must have something else is refused.
+ */
+static void
+check_unknown_columns(Relation table, int known)
+{
+	TupleDesc desc = RelationGetDescr(table);
+
+	for (int i = known; i < desc->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(desc, i);
+
+		if (!column->attisdropped &&
+			(column->attnotnull || column->atthasdef || column->attgenerated != '\0'))
+			ereport(ERROR, (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+							errmsg("the billing library does not know column \"%s\" of table "
+								   "billing.%s",
+								   NameStr(column->attname), RelationGetRelationName(table)),
+							errdetail("The column is NOT NULL or has a default; the library would "
+									  "leave it empty."),
+							errhint("Install the library of the extension's version and restart "
+									"the server, or drop the column.")));
+	}
+}
+
 void
 writer_begin(Writer *writer, TableId table)
 {
 	writer->table = table_open(tables_oid(table), RowExclusiveLock);
+	writer->columns = tables_known_columns(table);
+	check_unknown_columns(writer->table, writer->columns);
 	writer->foreign_triggers = writer_has_foreign_triggers(writer->table);
 	writer->estate = CreateExecutorState();
 	writer->result = makeNode(ResultRelInfo);
@@ -76,12 +104,14 @@ writer_begin(Writer *writer, TableId table)
 static void
 fill(Writer *writer, const Datum *values, const bool *nulls)
 {
-	int columns = writer->slot->tts_tupleDescriptor->natts;
+	TupleTableSlot *slot = writer->slot;
 
-	ExecClearTuple(writer->slot);
-	memcpy(writer->slot->tts_values, values, columns * sizeof(Datum));
-	memcpy(writer->slot->tts_isnull, nulls, columns * sizeof(bool));
-	ExecStoreVirtualTuple(writer->slot);
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, values, writer->columns * sizeof(Datum));
+	memcpy(slot->tts_isnull, nulls, writer->columns * sizeof(bool));
+	for (int i = writer->columns; i < slot->tts_tupleDescriptor->natts; i++)
+		slot->tts_isnull[i] = true;
+	ExecStoreVirtualTuple(slot);
 }
 
 void

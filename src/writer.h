@@ -18,6 +18,7 @@ typedef struct Writer
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
+	int columns;           /* that callers give values for; the table may have more */
 	bool foreign_triggers; /* rows go through the executor, for others' triggers */
 } Writer;
 

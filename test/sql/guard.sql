@@ -158,4 +158,5 @@ SELECT guard_immutable();
 SELECT guard_grant();
 SELECT guard_hold();
 SELECT guard_balance();
+SELECT guard_checkpoint();
 SELECT tokens_remaining(:a), tokens_remaining(:b);

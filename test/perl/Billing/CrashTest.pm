@@ -33,7 +33,7 @@ sub crash_test
     my ($name, $kills) = @_;
     $kills = $ENV{BILLING_KILLS} // $kills;
     my $seed = $ENV{BILLING_SEED} // int rand 1_000_000;
-    note "BILLING_SEED=$seed BILLING_KILLS=$kills";
+    diag "BILLING_SEED=$seed BILLING_KILLS=$kills";
     srand $seed;
     my $dir = PostgreSQL::Test::Utils::tempdir();
     my $node = new_server($name);
@@ -45,9 +45,9 @@ sub crash_test
         is(join("\n", @problems), '', $what);
     }
     is(invariants($node, 'true'), '', 'at the end: every account of every round');
-    note sprintf '%d kills in %d s, %d with an open session, %d with an unfinished transaction in the log, %d within record_payment',
+    diag sprintf '%d kills in %d s, %d with an open session, %d with an unfinished transaction in the log, %d within record_payment',
         $kills, time - $began, @total{qw(open unfinished payment)};
-    note sprintf 'transactions: %d committed, %d refused or rolled back, %d in doubt, of which %d were there as a whole; %d prepared over a kill',
+    diag sprintf 'transactions: %d committed, %d refused or rolled back, %d in doubt, of which %d were there as a whole; %d prepared over a kill',
         @total{qw(ok no unanswered whole prepared)};
     cmp_ok($total{open}, '>=', 0.9 * $kills, 'nine kills in ten hit an open session');
     cmp_ok($total{unfinished}, '>=', 0.9 * $kills, 'and a transaction that had written to the log');

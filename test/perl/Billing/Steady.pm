@@ -185,7 +185,7 @@ sub steady
         push @samples, $sample;
     }
     ok($load->{handle}->finish, 'no client failed') or diag ${ $load->{err} };
-    note ${ $load->{out} };
+    diag map { "$_\n" } grep { /^(?:number of transactions|tps|latency average)/ } split /\n/, ${ $load->{out} };
     mkdir "$ENV{BILLING_RUN}/result";
     write_samples("$ENV{BILLING_RUN}/result/$name.csv", @samples);
     judge($node, @samples);

@@ -1,0 +1,48 @@
+-- Entries and checkpoints by plain INSERT: what balances would not see is refused. And columns that the
+-- library does not know.
+BEGIN;
+
+SELECT plan(19);
+
+\set a '''9a000004-0000-4000-8000-0000000000a1'''
+SELECT billing.create_account('A', :a);
+SELECT billing.grant_tokens(:a, 100) AS grant \gset
+SELECT billing.consume_tokens(:a, 1) FROM generate_series(1, 10);
+SELECT max(entry_no) + 3 AS gap FROM billing.ledger WHERE account_id = :a \gset
+INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens) VALUES (:a, :gap + 1, :'grant', 1);
+SELECT billing.consume_tokens(:a, 1) FROM generate_series(1, 9);
+SELECT max(entry_no) AS last FROM billing.ledger WHERE account_id = :a \gset
+
+SELECT is(count(*), 0::bigint, 'a number is free') FROM billing.ledger WHERE account_id = :a AND entry_no = :gap;
+SELECT billing.write_checkpoint(:a);
+SELECT is(through_entry_no, :last::bigint, 'all of it is summed') FROM billing.checkpoint WHERE account_id = :a;
+
+PREPARE entry(bigint, bigint) AS INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens) VALUES (:a, $1, :'grant', $2);
+SELECT throws_ok(format('EXECUTE entry(%s, 80)', :gap), 'PB012', format('the ledger is closed through entry %s', :last), 'no entry below the checkpoint');
+SELECT throws_ok(format('EXECUTE entry(%s, 80)', :last), 'PB012', NULL, 'nor at its end');
+SELECT throws_ok('EXECUTE entry(9223372036854775807, 1)', '22003', 'entry number 9223372036854775807 is out of range', 'none after which numbers would wrap');
+SELECT throws_ok('EXECUTE entry(NULL, 1)', '23502', NULL, 'none without a number');
+SELECT lives_ok(format('EXECUTE entry(%s, 30)', :last + 1000), 'above, any number');
+SELECT is(billing.tokens_remaining(:a), 50::bigint, 'and it counts');
+SELECT is(billing.consume_tokens(:a, 1), 49::bigint, 'what comes after as well');
+SELECT ok(max(entry_no) > :last + 1000, 'under a number above') FROM billing.ledger WHERE account_id = :a;
+
+PREPARE sum(bigint, bigint, bigint) AS INSERT INTO billing.checkpoint VALUES (:a, :'grant', $1, $2, $3, now());
+SELECT throws_ok(format('EXECUTE sum(%s, 0, 21)', :last + 1000), '23514', 'a checkpoint must be what the ledger adds up to', 'no checkpoint that fills a grant again');
+SELECT throws_ok(format('EXECUTE sum(%s, 50, 22)', :last + 1000), '23514', NULL, 'nor one of other entries');
+SELECT throws_ok('EXECUTE sum(1000000000000, 51, 22)', '23514', NULL, 'nor one that goes beyond them');
+SELECT throws_ok('EXECUTE sum(NULL, 51, 22)', '23502', NULL, 'nor one without an end');
+SELECT lives_ok(format('EXECUTE sum(%s, 50, 21)', :last + 1000), 'a right one');
+SELECT is_empty(format('SELECT * FROM billing.verify_ledger(%L)', :a), 'verify_ledger() is silent');
+
+SET CONSTRAINTS ALL IMMEDIATE;
+-- somebody's, or a later version's
+ALTER TABLE billing.ledger ADD COLUMN note text;
+SELECT is(billing.consume_tokens(:a, 2, NULL, 'key'), 47::bigint, 'an unknown column stays empty');
+ALTER TABLE billing.ledger ADD COLUMN kept text NOT NULL DEFAULT 'x';
+SELECT throws_ok(format('SELECT billing.consume_tokens(%L, 2)', :a), '55000', NULL, 'one that must not be is refused');
+SELECT is(billing.tokens_remaining(:a), 47::bigint, 'nothing was taken');
+
+SELECT finish();
+
+ROLLBACK;
