@@ -16,45 +16,58 @@
 #include "compat.h"
 #include "writer.h"
 
+static bool
+fires_on_inserted_row(const Trigger *trigger)
+{
+	return TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype);
+}
+
+static bool
+fires_on_update(const Trigger *trigger)
+{
+	return TRIGGER_FOR_UPDATE(trigger->tgtype);
+}
+
 /*
- * Triggers that are neither ours nor of a foreign key: change capture, or the
- * bridge of a tool that rewrites the table. They must see every row.
+ * Triggers that are neither ours nor of a foreign key. Their functions are noted
+ * first: a look into the catalog may replace the relation's list of triggers.
  */
-bool
-writer_has_foreign_triggers(Relation table)
+static bool
+has_foreign_trigger(Relation table, bool (*concerns)(const Trigger *))
 {
 	TriggerDesc *triggers = table->trigdesc;
+	Oid *functions;
+	int count = 0;
+	bool found = false;
 
-	if (triggers == NULL || !(triggers->trig_insert_before_row || triggers->trig_insert_after_row))
+	if (triggers == NULL)
 		return false;
+	functions = palloc(triggers->numtriggers * sizeof(Oid));
 	for (int i = 0; i < triggers->numtriggers; i++)
 	{
 		const Trigger *trigger = &triggers->triggers[i];
 
-		if (!trigger->tgisinternal && TRIGGER_FOR_INSERT(trigger->tgtype) &&
-			TRIGGER_FOR_ROW(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED &&
-			get_func_namespace(trigger->tgfoid) != tables_schema())
-			return true;
+		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED && concerns(trigger))
+			functions[count++] = trigger->tgfoid;
 	}
-	return false;
+	for (int i = 0; i < count && !found; i++)
+		found = get_func_namespace(functions[i]) != tables_schema();
+	pfree(functions);
+	return found;
+}
+
+/* Change capture, or the bridge of a tool that rewrites the table: they must see every row. */
+bool
+writer_has_foreign_triggers(Relation table)
+{
+	return has_foreign_trigger(table, fires_on_inserted_row);
 }
 
 /* Of a statement as well as of a row. */
 bool
 writer_has_foreign_update_triggers(Relation table)
 {
-	TriggerDesc *triggers = table->trigdesc;
-
-	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-
-		if (!trigger->tgisinternal && TRIGGER_FOR_UPDATE(trigger->tgtype) &&
-			trigger->tgenabled != TRIGGER_DISABLED &&
-			get_func_namespace(trigger->tgfoid) != tables_schema())
-			return true;
-	}
-	return false;
+	return has_foreign_trigger(table, fires_on_update);
 }
 
 /*
