@@ -253,16 +253,20 @@ install(EngineEntry *entry, const Reading *reading, Oid storage)
 /*
  * What a build reads it locks before it closes the entry: who waits for the
  * entry waits unseen by the deadlock detector, so the builder must not wait for
- * a table that one of them has locked.
+ * a table or an index that one of them has locked.
  */
 static void
-lock_tables(void)
+lock_relations(void)
 {
-	static const TableId tables[] = {TABLE_ACCOUNT, TABLE_GRANT, TABLE_LEDGER, TABLE_CHECKPOINT,
-									 TABLE_HOLD};
+	static const IndexId indexes[] = {INDEX_ACCOUNT_PKEY,       INDEX_GRANT_TIME,
+									  INDEX_LEDGER_PKEY,        INDEX_CHECKPOINT_PKEY,
+									  INDEX_CHECKPOINT_THROUGH, INDEX_HOLD_OPEN};
 
-	for (int i = 0; i < (int) lengthof(tables); i++)
-		LockRelationOid(tables_oid(tables[i]), AccessShareLock);
+	for (int i = 0; i < (int) lengthof(indexes); i++)
+	{
+		LockRelationOid(tables_oid(tables_of_index(indexes[i])), AccessShareLock);
+		LockRelationOid(tables_index_oid(indexes[i]), AccessShareLock);
+	}
 }
 
 /*
@@ -281,7 +285,7 @@ engine_build(const pg_uuid_t *account, Oid storage)
 	EngineEntry *entry;
 
 	Assert(engine_may_serve(account));
-	lock_tables();
+	lock_relations();
 	set = close_entry(&key, true, &closing, &full);
 	if (set == NULL)
 		return !full;

@@ -77,21 +77,31 @@ upkeep_startup(void)
 	LWLockRegisterTranche(shared->lock.tranche, "BillingUpkeep");
 }
 
+static void
+reserve_own(void)
+{
+	if (own == NULL)
+	{
+		RegisterXactCallback(transaction_ended, NULL);
+		own_capacity = 16;
+		own = MemoryContextAlloc(TopMemoryContext, sizeof(OwnRequest) * own_capacity);
+	}
+	else if (own_count == own_capacity)
+	{
+		own = repalloc_huge(own, sizeof(OwnRequest) * (Size) own_capacity * 2);
+		own_capacity *= 2;
+	}
+}
+
 static OwnRequest *
 add_own(void)
 {
-	if (own == NULL)
-		RegisterXactCallback(transaction_ended, NULL);
-	if (own_count == own_capacity)
-	{
-		int capacity = Max(16, own_capacity * 2);
+	OwnRequest *request;
 
-		own = own == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(OwnRequest) * capacity)
-						  : repalloc_huge(own, sizeof(OwnRequest) * (Size) capacity);
-		own_capacity = capacity;
-	}
-	memset(&own[own_count], 0, sizeof(OwnRequest));
-	return &own[own_count++];
+	reserve_own();
+	request = &own[own_count++];
+	memset(request, 0, sizeof(OwnRequest));
+	return request;
 }
 
 static UpkeepRequest *
