@@ -244,7 +244,9 @@ install(EngineEntry *entry, const Reading *reading, Oid storage)
 	entry->storage = storage;
 	entry->undecided_grants = reading->balances.undecided_grants;
 	entry->hold_due = Min(entry->hold_due, reading->hold_due);
-	entry->next_entry_no = Max(entry->next_entry_no, reading->balances.last_entry_no + 1);
+	entry->next_entry_no =
+		Max(entry->next_entry_no,
+			Max(reading->balances.last_entry_no, engine_own_withdrawn(&entry->key)) + 1);
 	fill_slots(entry, &reading->balances, reading->now);
 	entry->generation = engine_new_generation();
 	engine_rehome(entry);

@@ -116,6 +116,7 @@ typedef struct OwnTake
 	EngineKey key;
 	pg_uuid_t grant;
 	int64 tokens;      /* negative: returned by this transaction */
+	int64 withdrawn;   /* number of a row that was deleted again; it took nothing */
 	uint64 generation; /* of the entry it was noted in */
 	SubTransactionId subid;
 	bool landed;
@@ -124,6 +125,7 @@ typedef struct OwnTake
 
 extern void engine_watch_transaction(void);
 extern void engine_rehome(const EngineEntry *entry);
+extern int64 engine_own_withdrawn(const EngineKey *key);
 extern int64 engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot);
 
 /* engine_build.c */

@@ -89,19 +89,28 @@ chain_of(const pg_uuid_t *account)
 	return account->data[UUID_LEN - 2] << 2 | (account->data[UUID_LEN - 3] & 3);
 }
 
+static OwnTake *
+push(const EngineKey *key)
+{
+	OwnTake *take = &own[own_count];
+	int chain = chain_of(&key->account);
+
+	memset(take, 0, sizeof(OwnTake));
+	take->next = chain_head[chain];
+	chain_head[chain] = ++own_count;
+	take->key = *key;
+	take->subid = GetCurrentSubTransactionId();
+	return take;
+}
+
 static void
 note(const EngineEntry *entry, const EngineSlot *slot, int64 tokens, bool landed)
 {
-	OwnTake *take = &own[own_count];
-	int chain = chain_of(&entry->key.account);
+	OwnTake *take = push(&entry->key);
 
-	take->next = chain_head[chain];
-	chain_head[chain] = ++own_count;
-	take->key = entry->key;
 	take->grant = slot->grant;
 	take->tokens = tokens;
 	take->generation = entry->generation;
-	take->subid = GetCurrentSubTransactionId();
 	take->landed = landed;
 }
 
@@ -161,6 +170,22 @@ engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
 			sum += take->tokens;
 	}
 	return sum;
+}
+
+/*
+ * The highest number under which this transaction has withdrawn a row, 0: none.
+ * Its own builds do not see such a row; others' insertions under the number
+ * would wait for it, in flight.
+ */
+int64
+engine_own_withdrawn(const EngineKey *key)
+{
+	int64 highest = 0;
+
+	for (int at = chain_head[chain_of(&key->account)]; at > 0; at = own[at - 1].next)
+		if (memcmp(&own[at - 1].key, key, sizeof(EngineKey)) == 0)
+			highest = Max(highest, own[at - 1].withdrawn);
+	return highest;
 }
 
 /*
@@ -326,7 +351,7 @@ engine_peek(const EngineRequest *request, Relation ledger, EngineTake *take)
 
 /*
  * Takes tokens, with the account's lock held in RowExclusiveLock. After TAKEN
- * the caller writes the rows and calls engine_land() or engine_undo(); nothing
+ * the caller writes the rows and calls engine_land() or engine_withdraw(); nothing
  * that may wait for another transaction may stand in between, since a builder
  * waits for it without the deadlock detector's knowledge.
  */
@@ -481,10 +506,15 @@ undo_unlanded(void)
 		pop();
 }
 
+/* Of a request with a key that another had first: its row, the first one, has been deleted again. */
 void
-engine_undo(void)
+engine_withdraw(const EngineTake *take)
 {
+	EngineKey key = own[own_count - 1].key;
+
+	Assert(unlanded > 0);
 	undo_unlanded();
+	push(&key)->withdrawn = take->first_entry_no;
 }
 
 /*

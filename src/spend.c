@@ -267,7 +267,7 @@ complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 	grant_request(request, answer, take->remaining, take->now);
 	if (!write_parts(spender, request, answer, take->part, take->parts, take->first_entry_no))
 	{
-		engine_undo();
+		engine_withdraw(take);
 		return false;
 	}
 	engine_land();

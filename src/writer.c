@@ -146,6 +146,33 @@ writer_insert(Writer *writer, const Datum *values, const bool *nulls)
 	ResetPerTupleExprContext(writer->estate);
 }
 
+static bool
+same_key(Relation a, Relation b)
+{
+	int columns = b->rd_index->indnkeyatts;
+
+	return a->rd_index->indnkeyatts == columns &&
+		   memcmp(a->rd_index->indkey.values, b->rd_index->indkey.values,
+				  columns * sizeof(int16)) == 0;
+}
+
+/* The index, and any other with its key: REINDEX CONCURRENTLY has two of them for a while. */
+static List *
+indexes_with_key_of(const Writer *writer, Oid index)
+{
+	ResultRelInfo *result = writer->result;
+	Relation wanted = NULL;
+	List *found = NIL;
+
+	for (int i = 0; i < result->ri_NumIndices && wanted == NULL; i++)
+		if (RelationGetRelid(result->ri_IndexRelationDescs[i]) == index)
+			wanted = result->ri_IndexRelationDescs[i];
+	for (int i = 0; wanted != NULL && i < result->ri_NumIndices; i++)
+		if (same_key(result->ri_IndexRelationDescs[i], wanted))
+			found = lappend_oid(found, RelationGetRelid(result->ri_IndexRelationDescs[i]));
+	return found;
+}
+
 /*
  * Does not wait for another transaction that is inserting the same key, as a
  * unique index otherwise does: false if there is, or was, such a row, and then
@@ -156,13 +183,14 @@ bool
 writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 							   IndexId unique_index)
 {
+	List *arbiters = indexes_with_key_of(writer, tables_index_oid(unique_index));
 	bool unique;
 
-	Assert(!writer->foreign_triggers);
+	Assert(!writer->foreign_triggers && arbiters != NIL);
 	fill(writer, values, nulls);
 	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
-	unique = compat_insert_index_tuples(writer->result, writer->slot, writer->estate,
-										list_make1_oid(tables_index_oid(unique_index)));
+	unique = compat_insert_index_tuples(writer->result, writer->slot, writer->estate, arbiters);
+	list_free(arbiters);
 	ResetPerTupleExprContext(writer->estate);
 	return unique;
 }

@@ -141,6 +141,29 @@ sub batch_on_to_the_ledger
     return;
 }
 
+# Who came second with a key has deleted his row again: its number stays his, also when the entry that knew
+# it has made room for others. Another one's insertion under that number would wait for him.
+sub number_of_a_loser
+{
+    my $id = account(100);
+    my @others = map { account(100) } 1 .. 40;
+    my ($first, $second) = sessions(2);
+    $first->query('BEGIN');
+    is($first->query(take($id, 1, 'k')), 't|99', 'the first with a key');
+    $second->query('BEGIN');
+    $second->send(take($id, 1, 'k'));
+    blocked($second);
+    $node->safe_psql('postgres', join ';', map { take($_, 1) } @others);
+    $first->query('ROLLBACK');
+    is($second->answer, 't|99', 'is rolled back: the second takes');
+    is($second->query("SELECT entry_no FROM billing.ledger WHERE account_id = '$id'"), 3, 'under a number that is nobody\'s');
+    is($node->safe_psql('postgres', "SET statement_timeout = '20s'; " . take($id, 1)), 't|98', 'nobody waits for it');
+    $second->query('COMMIT');
+    sound('number of a loser', $id);
+    $_->close for $first, $second;
+    return;
+}
+
 sub callbacks_late
 {
     my $gate = "$dir/gate";
@@ -364,6 +387,10 @@ prepared('preloaded');
 waiting('preloaded');
 in_a_parallel_worker('preloaded');
 watched_ledger('preloaded');
+$node->stop;
+
+start('small', "shared_preload_libraries = 'billing'\nbilling.worker = off\nbilling.engine_accounts = 8");
+number_of_a_loser();
 $node->stop;
 
 start('plain', '');
