@@ -239,7 +239,7 @@ CREATE FUNCTION billing.record_refund(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_record_refund';
 COMMENT ON FUNCTION billing.record_refund(uuid, text, text, billing.amount, boolean) IS
-'Records what a provider paid back of a payment, at most what was paid; returns the refund. It is taken from where the money went: the period bought, those it was credited to, account credit, other periods. Open orders that count on what was taken are closed. end_access: the period that the payment bought ends now and its unused tokens are voided; later periods move up. provider, provider_ref: 1 to 255 bytes; the same refund again returns the same id.
+'Records what a provider paid back of a payment, at most what was paid; returns the refund. It is taken from where the money went: the period bought, those it was credited to, account credit, other periods. Open orders that count on what was taken are closed. end_access: the period that the payment bought ends now and its unused tokens are voided; later periods move up; one of a token plan stays where tokens of other payments need it. provider, provider_ref: 1 to 255 bytes; the same refund again returns the same id.
 Errors: 22004 NULL; 22023 or 22001 malformed provider or provider_ref; PB008 reference of another refund; PB015 amount that is not positive, in another currency or more than what is left of the payment; PB016 unknown payment.';
 
 CREATE FUNCTION billing.cancel_subscription(subscription_id uuid, at_period_end boolean DEFAULT true) RETURNS void

@@ -64,7 +64,7 @@ sub micros { return "CASE WHEN $_[0] = 'infinity' THEN 'infinity' ELSE (extract(
 my $state_query = sprintf q{PREPARE state (uuid) AS
 SELECT concat_ws('|', 'account', %1$s, suspended_at IS NOT NULL) FROM billing.account a
  CROSS JOIN LATERAL (SELECT billing.now(a.account_id) AS now) n WHERE account_id = $1
-UNION ALL SELECT concat_ws('|', 'payment', payment_id, minor_units(amount), currency(amount), reason) FROM billing.payment WHERE account_id = $1
+UNION ALL SELECT concat_ws('|', 'payment', payment_id, minor_units(amount), currency(amount), reason, order_id) FROM billing.payment WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'refund', refund_id, payment_id, minor_units(amount), currency(amount)) FROM billing.payment_refund WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'credit', minor_units(amount), currency(amount), reason) FROM billing.account_credit WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'order', order_id, action, at_period_end, plan, minor_units(price), minor_units(credit), minor_units(account_credit),
@@ -86,7 +86,7 @@ $session->query($state_query);
 
 my %columns = (
     account => [qw(now suspended)],
-    payment => [qw(id minor currency reason)],
+    payment => [qw(id minor currency reason order)],
     refund => [qw(id payment minor currency)],
     credit => [qw(minor currency reason)],
     order => [qw(id action at_end plan price credit account_credit due currency subject status expires)],
@@ -408,6 +408,25 @@ sub pay_some_order
     return pay($cash, $order, $order->{due}, $order->{currency});
 }
 
+# The tokens that the payment bought are gone, wherever they are; tokens that were usable before by a
+# token plan, and are there still, have not lost it.
+sub check_access_ended
+{
+    my ($before, $after, $payment) = @_;
+    my $now = $after->{account}[0]{now};
+    my $lives = sub { my ($it) = @_; return !$it->{void} && $it->{from} <= $now && $it->{to} > $now };
+    my %lived = map { $_->{id} => 1 } grep { $_->{kind} eq 'token' && $lives->($_) } @{ $before->{subscription} };
+    my %lives = map { $_->{id} => 1 } grep { $lives->($_) } @{ $after->{subscription} };
+    my ($bought) = grep { $_->{order} eq $payment->{order} } @{ $after->{period} };
+    for (grep { $lives->($_) } @{ $after->{grant} })
+    {
+        problem("tokens that were paid back are usable") if $_->{id} eq $bought->{grant};
+        problem("tokens lost the plan that they need") if $_->{left} > 0 && $lived{ $_->{subscription} } && !$lives{ $_->{subscription} };
+        $count{'tokens beside a refund'}++ if $_->{left} > 0 && $lived{ $_->{subscription} };
+    }
+    return;
+}
+
 sub refund
 {
     my ($account, $state, $cash) = @_;
@@ -422,6 +441,7 @@ sub refund
     my $id = call('refund', $sql);
     return problem('no refund') if !defined $id;
     $cash->{refunded}{ $payment->{currency} } += $minor;
+    check_access_ended($state, load($account), $payment) if $end eq 'true' && $payment->{reason} eq 'accepted';
     problem('another refund') if chance(20) && call('refund again', $sql) ne $id;
     return;
 }
