@@ -215,7 +215,7 @@ CREATE FUNCTION billing.order_plan(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_order_plan';
 COMMENT ON FUNCTION billing.order_plan(uuid, text, text, text) IS
-'Orders a plan at the terms that quote_plan tells, pinned for billing.order_lifetime; returns the order. Nothing changes until it is paid, unless nothing is due: then it is in force at once. idempotency_key: the same request again returns the same order. Works in a suspended account.
+'Orders a plan at the terms that quote_plan tells, pinned for billing.order_lifetime; returns the order. Nothing changes until it is paid, unless nothing is due: then it is in force at once, or the order is closed if its terms ended while it waited for those who spend. idempotency_key: the same request again returns the same order. Works in a suspended account.
 Errors: those of quote_plan; PB008 key used for another request; 22023 or 22001 malformed key.';
 
 CREATE FUNCTION billing.record_payment(

@@ -10,6 +10,7 @@
 
 #include "utils/snapmgr.h"
 
+#include "errors.h"
 #include "event.h"
 #include "lock.h"
 #include "order.h"
@@ -89,6 +90,21 @@ book_credits(const Purchase *purchase, const pg_uuid_t *subject, int from)
 	}
 }
 
+/* Where nothing is replaced nothing is credited: a promise kept nevertheless would be money twice. */
+static void
+require_no_credit(const Order *order)
+{
+	if (amount_is_zero(&order->credit))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_ORDER_CLOSED),
+			 errmsg("what the order counts on credit for would not be replaced"),
+			 errdetail("Of the price of %s it promises to credit %s, but plan \"%s\" is held "
+					   "already, or what it was to replace is over.",
+					   amount_text(&order->price), amount_text(&order->credit), order->plan),
+			 errhint("Order again.")));
+}
+
 static void
 write_event(const Purchase *purchase, const char *kind, const Subscription *subject)
 {
@@ -138,7 +154,10 @@ schedule(Purchase *purchase, const Subscription *subject)
 	SubscriptionLine gone;
 
 	if (renew_if_held(purchase))
+	{
+		require_no_credit(purchase->order);
 		return;
+	}
 	book_credits(purchase, &subject->subscription_id, 1);
 	succession_line(&gone, subject, 1);
 	for (int i = 0; i < gone.count; i++)
@@ -169,7 +188,10 @@ fulfil(Purchase *purchase)
 	else if (subject.expires_at > purchase->now)
 		schedule(purchase, &subject);
 	else
+	{
+		require_no_credit(purchase->order);
 		renew_or_begin(purchase);
+	}
 }
 
 /*

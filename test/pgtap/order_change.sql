@@ -188,6 +188,27 @@ SELECT is(pg_temp.credit(10), '30.00 USD', 'and is account credit');
 SELECT is(pg_temp.events(10), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_scheduled 00:00:00, order_closed 00:00:00', 'its order is closed');
 SELECT pg_temp.conserved(10);
 
+-- credit is promised for a plan that would not go
+SELECT billing.create_plan('basic', 'subscription', price => '5 USD', duration => '30 days', app => 'mail');
+SELECT billing.create_plan('mini', 'subscription', price => '8 USD', duration => '30 days', app => 'mail');
+SELECT pg_temp.open(n) FROM generate_series(11, 12) n;
+SELECT is(pg_temp.pay(n, 'large', n || 'a', '30 USD'), 'accepted', 'a plan') FROM generate_series(11, 12) n;
+SELECT is(pg_temp.pay(n, 'basic', n || 'b', '5 USD'), 'accepted', 'and a cheaper one that follows it') FROM generate_series(11, 12) n;
+SELECT billing.cancel_subscription(pg_temp.subscription(12, 'basic'));
+CREATE TEMPORARY TABLE promised AS SELECT n, billing.order_plan(pg_temp.account(n), 'mini') AS order_id FROM generate_series(11, 12) n;
+SELECT is((SELECT string_agg(concat_ws(' ', action, credit, account_credit, due), ', ' ORDER BY n) FROM promised JOIN billing.plan_order USING (order_id)),
+    'downgrade 5.00 USD 0.00 USD 3.00 USD, downgrade 0.00 USD 5.00 USD 3.00 USD', 'a third one instead: with credit for the second, or account credit');
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(n), 'mini') FROM generate_series(11, 12) n$$, 'which an administrator gives meanwhile');
+SELECT is((SELECT r.reason FROM promised, billing.record_payment(order_id, 'psp', '11c', '3 USD') r WHERE n = 11), 'order_closed', 'the second one stays, so nothing can be credited');
+SELECT is(pg_temp.credit(11), '3.00 USD', 'what was paid is account credit');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(11)', ARRAY['large 1 0 31 30.00 USD', 'basic 1 31 61 5.00 USD', 'mini 1 0 30'], 'no period is bought');
+SELECT pg_temp.conserved(11);
+SELECT billing.cancel_subscription(pg_temp.subscription(11, 'basic'));
+SELECT is(pg_temp.credit(11), '8.00 USD', 'and the second gives its price once');
+SELECT pg_temp.conserved(11);
+SELECT is((SELECT r.reason FROM promised, billing.record_payment(order_id, 'psp', '12c', '3 USD') r WHERE n = 12), 'accepted', 'without credit for another plan it is renewed');
+SELECT pg_temp.conserved(12);
+
 SELECT throws_ok('SELECT billing.cancel_subscription(NULL)', '22004', NULL, 'NULL');
 SELECT throws_ok($$SELECT billing.cancel_subscription(pg_temp.account(1))$$, 'PB016', NULL, 'an unknown subscription');
 
