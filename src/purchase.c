@@ -39,12 +39,25 @@ purchase_lock_tokens(const Order *order, const Account *account)
 		subscription_lock_tokens(account, order->plan);
 }
 
+/* What is given for later is not held yet, unless the order was for a period behind it. */
+static bool
+find_renewed(Subscription *held, const Purchase *purchase)
+{
+	const Order *order = purchase->order;
+
+	if (subscription_to_renew(held, purchase->account, purchase->now, &purchase->terms))
+		return true;
+	return order->action == ORDER_RENEW &&
+		   subscription_held(held, &order->account_id, order->plan, purchase->now) &&
+		   memcmp(held->subscription_id.data, order->subject_id.data, UUID_LEN) == 0;
+}
+
 static bool
 renew_if_held(Purchase *purchase)
 {
 	Subscription held;
 
-	if (!subscription_held(&held, &purchase->account->id, purchase->order->plan, purchase->now))
+	if (!find_renewed(&held, purchase))
 		return false;
 	subscription_renew(&held, purchase->account, purchase->now, &purchase->terms);
 	purchase->subscription_id = held.subscription_id;
