@@ -204,8 +204,8 @@ CREATE FUNCTION billing.quote_plan(
 ) RETURNS record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_quote_plan';
 COMMENT ON FUNCTION billing.quote_plan(uuid, text, text) IS
-'What order_plan would do now, without doing it. action: renew if the plan is held; upgrade or downgrade if one in force of the same kind and the same apps is replaced; else buy. credit: for the unused part of what is replaced, and what account credit pays; it may exceed the price. due: price less credit, at least zero. effective_at and expires_at: of the period, if it were paid now; NULL expires_at: without end. account_credit: the part of credit that is account credit. subscription_id: what is renewed or replaced. timing: immediate, or period_end to replace at the end of the current period. Call it in FROM.
-Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end; 22001 plan or timing too long; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
+'What order_plan would do now, without doing it. action: renew if the plan is held; upgrade or downgrade if one in force of the same kind and the same apps is replaced; else buy. credit: for the unused part of what is replaced, and what account credit pays; it may exceed the price. due: price less credit, at least zero. effective_at and expires_at: of the period, if it were paid now; NULL expires_at: without end. account_credit: the part of credit that is account credit. subscription_id: what is renewed or replaced. timing: immediate, or period_end to replace at the end of the current period, or to renew what is given for later, which is not held before it begins. Call it in FROM.
+Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end; 22001 plan or timing too long; 23P01 a subscription of the same plan, given for later, is in the way; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
 
 CREATE FUNCTION billing.order_plan(
     account_id uuid,
@@ -215,7 +215,7 @@ CREATE FUNCTION billing.order_plan(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_order_plan';
 COMMENT ON FUNCTION billing.order_plan(uuid, text, text, text) IS
-'Orders a plan at the terms that quote_plan tells, pinned for billing.order_lifetime; returns the order. Nothing changes until it is paid, unless nothing is due: then it is in force at once. idempotency_key: the same request again returns the same order. Works in a suspended account.
+'Orders a plan at the terms that quote_plan tells, pinned for billing.order_lifetime; returns the order. Nothing changes until it is paid, unless nothing is due: then it is in force at once, or the order is closed if its terms ended while it waited for those who spend. idempotency_key: the same request again returns the same order. Works in a suspended account.
 Errors: those of quote_plan; PB008 key used for another request; 22023 or 22001 malformed key.';
 
 CREATE FUNCTION billing.record_payment(
@@ -239,7 +239,7 @@ CREATE FUNCTION billing.record_refund(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_record_refund';
 COMMENT ON FUNCTION billing.record_refund(uuid, text, text, billing.amount, boolean) IS
-'Records what a provider paid back of a payment, at most what was paid; returns the refund. It is taken from where the money went: the period bought, those it was credited to, account credit, other periods. Open orders that count on what was taken are closed. end_access: the period that the payment bought ends now and its unused tokens are voided; later periods move up. provider, provider_ref: 1 to 255 bytes; the same refund again returns the same id.
+'Records what a provider paid back of a payment, at most what was paid; returns the refund. It is taken from where the money went: the period bought, those it was credited to, account credit, other periods. Open orders that count on what was taken are closed. end_access: the period that the payment bought ends now and its unused tokens are voided; later periods move up; one of a token plan stays where tokens of other payments need it. provider, provider_ref: 1 to 255 bytes; the same refund again returns the same id.
 Errors: 22004 NULL; 22023 or 22001 malformed provider or provider_ref; PB008 reference of another refund; PB015 amount that is not positive, in another currency or more than what is left of the payment; PB016 unknown payment.';
 
 CREATE FUNCTION billing.cancel_subscription(subscription_id uuid, at_period_end boolean DEFAULT true) RETURNS void

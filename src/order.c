@@ -282,17 +282,25 @@ replay(pg_uuid_t *order_id, const pg_uuid_t *account, const char *plan, const ch
 	return true;
 }
 
-/* With nothing due there is nothing to wait for. */
+/*
+ * With nothing due there is nothing to wait for, but for those who spend: until
+ * they are done the order's terms may have ended, as those of one that is paid
+ * later.
+ */
 static void
 fulfil_if_free(const pg_uuid_t *order_id, const Account *account)
 {
 	Order order;
 	pg_uuid_t subscription_id;
+	TimestampTz now;
 
 	if (!order_read(&order, order_id) || !amount_is_zero(&order.due))
 		return;
 	purchase_lock_tokens(&order, account);
-	purchase_make(&order, account, account_verb_time(account), &subscription_id);
+	now = account_verb_time(account);
+	(void) expiry_run_account(account, now);
+	if (order_read(&order, order_id) && order.status == ORDER_OPEN)
+		purchase_make(&order, account, now, &subscription_id);
 }
 
 /*
@@ -301,8 +309,9 @@ fulfil_if_free(const pg_uuid_t *order_id, const Account *account)
  *
  * Orders a plan at the terms that quote_plan tells, pinned for
  * billing.order_lifetime; returns the order. Nothing changes until it is paid,
- * unless nothing is due. Works in a suspended account. Errors are those of
- * quote_plan; key used for another request: PB008.
+ * unless nothing is due; it is closed if its terms ended while it waited for
+ * those who spend. Works in a suspended account. Errors are those of quote_plan;
+ * key used for another request: PB008.
  */
 Datum
 billing_order_plan(PG_FUNCTION_ARGS)

@@ -10,6 +10,7 @@
 
 #include "utils/snapmgr.h"
 
+#include "errors.h"
 #include "event.h"
 #include "lock.h"
 #include "order.h"
@@ -38,12 +39,25 @@ purchase_lock_tokens(const Order *order, const Account *account)
 		subscription_lock_tokens(account, order->plan);
 }
 
+/* What is given for later is not held yet, unless the order was for a period behind it. */
+static bool
+find_renewed(Subscription *held, const Purchase *purchase)
+{
+	const Order *order = purchase->order;
+
+	if (subscription_to_renew(held, purchase->account, purchase->now, &purchase->terms))
+		return true;
+	return order->action == ORDER_RENEW &&
+		   subscription_held(held, &order->account_id, order->plan, purchase->now) &&
+		   memcmp(held->subscription_id.data, order->subject_id.data, UUID_LEN) == 0;
+}
+
 static bool
 renew_if_held(Purchase *purchase)
 {
 	Subscription held;
 
-	if (!subscription_held(&held, &purchase->account->id, purchase->order->plan, purchase->now))
+	if (!find_renewed(&held, purchase))
 		return false;
 	subscription_renew(&held, purchase->account, purchase->now, &purchase->terms);
 	purchase->subscription_id = held.subscription_id;
@@ -87,6 +101,21 @@ book_credits(const Purchase *purchase, const pg_uuid_t *subject, int from)
 		credit_book(&order->account_id, &unused.items[i]);
 		add_excess(purchase, &unused.items[i].amount);
 	}
+}
+
+/* Where nothing is replaced nothing is credited: a promise kept nevertheless would be money twice. */
+static void
+require_no_credit(const Order *order)
+{
+	if (amount_is_zero(&order->credit))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_ORDER_CLOSED),
+			 errmsg("what the order counts on credit for would not be replaced"),
+			 errdetail("Of the price of %s it promises to credit %s, but plan \"%s\" is held "
+					   "already, or what it was to replace is over.",
+					   amount_text(&order->price), amount_text(&order->credit), order->plan),
+			 errhint("Order again.")));
 }
 
 static void
@@ -138,7 +167,10 @@ schedule(Purchase *purchase, const Subscription *subject)
 	SubscriptionLine gone;
 
 	if (renew_if_held(purchase))
+	{
+		require_no_credit(purchase->order);
 		return;
+	}
 	book_credits(purchase, &subject->subscription_id, 1);
 	succession_line(&gone, subject, 1);
 	for (int i = 0; i < gone.count; i++)
@@ -169,7 +201,10 @@ fulfil(Purchase *purchase)
 	else if (subject.expires_at > purchase->now)
 		schedule(purchase, &subject);
 	else
+	{
+		require_no_credit(purchase->order);
 		renew_or_begin(purchase);
+	}
 }
 
 /*

@@ -163,28 +163,42 @@ raise_no_end(const Quote *quote)
 			 errhint("Order with timing immediate.")));
 }
 
+/* False: it is bought alongside. */
+static bool
+decide_replacement(Quote *quote, const Account *account, bool period_end, TimestampTz now)
+{
+	bool upgrade = is_upgrade(quote, account, period_end, now);
+	bool at_period_end = period_end || !upgrade;
+
+	if (at_period_end && TIMESTAMP_IS_NOEND(quote->subject.expires_at))
+	{
+		if (period_end)
+			raise_no_end(quote);
+		return false;
+	}
+	quote->action = upgrade ? ORDER_UPGRADE : ORDER_DOWNGRADE;
+	quote->at_period_end = at_period_end;
+	return true;
+}
+
 static void
 decide_action(Quote *quote, const Account *account, bool period_end, TimestampTz now)
 {
+	PeriodTerms terms = {.plan = quote->plan};
+
 	quote->has_subject = true;
-	if (subscription_held(&quote->subject, &account->id, quote->plan->code, now))
-	{
-		quote->action = ORDER_RENEW;
+	quote->action = ORDER_RENEW;
+	if (subscription_to_renew(&quote->subject, account, now, &terms))
 		return;
-	}
 	if (find_replaced(&quote->subject, account, quote->plan, now))
 	{
-		bool upgrade = is_upgrade(quote, account, period_end, now);
-
-		quote->action = upgrade ? ORDER_UPGRADE : ORDER_DOWNGRADE;
-		quote->at_period_end = period_end || !upgrade;
-		if (!quote->at_period_end || !TIMESTAMP_IS_NOEND(quote->subject.expires_at))
+		if (decide_replacement(quote, account, period_end, now))
 			return;
-		if (period_end)
-			raise_no_end(quote);
 	}
+	else if (period_end && subscription_held(&quote->subject, &account->id, quote->plan->code, now))
+		return;
 	quote->action = ORDER_BUY;
-	quote->at_period_end = quote->has_subject = false;
+	quote->has_subject = false;
 }
 
 static void
@@ -238,6 +252,27 @@ compute_times(Quote *quote, const Account *account, TimestampTz now)
 							   &terms, &quote->effective_at, &quote->expires_at);
 }
 
+/* What was given for later is not moved for what is bought now, nor is that cut short. */
+static void
+require_room(const Quote *quote, const Account *account)
+{
+	TimestampTz begins;
+
+	if (quote->action == ORDER_RENEW ||
+		!subscription_in_the_way(account, quote->plan->code, quote->effective_at, quote->expires_at,
+								 &begins))
+		return;
+	ereport(ERROR, (errcode(ERRCODE_EXCLUSION_VIOLATION),
+					errmsg("another subscription of plan \"%s\" is in the way", quote->plan->code),
+					errdetail("The period would last from %s to %s; the other one begins at %s.",
+							  pstrdup(timestamptz_to_str(quote->effective_at)),
+							  pstrdup(timestamptz_to_str(quote->expires_at)),
+							  pstrdup(timestamptz_to_str(begins))),
+					quote->at_period_end
+						? errhint("Cancel the other one first.")
+						: errhint("Order with timing period_end, or cancel the other one first.")));
+}
+
 /* The caller is inside a call (call.h). */
 void
 quote_make(Quote *quote, const Account *account, const char *plan, bool period_end, TimestampTz now)
@@ -250,6 +285,7 @@ quote_make(Quote *quote, const Account *account, const char *plan, bool period_e
 	add_credits(quote, account, now);
 	compute_due(quote, account, now);
 	compute_times(quote, account, now);
+	require_room(quote, account);
 }
 
 #define QUOTE_COLUMNS 8
@@ -283,8 +319,9 @@ quote_datum(FunctionCallInfo fcinfo, const Quote *quote)
  *
  * What order_plan would do now, without doing it. NULL: 22004; the free plan,
  * unknown timing, period_end after a plan without end: 22023; over-long plan or
- * timing: 22001; unknown account: PB001, closed: PB002; unknown or retired plan, or one without a price: PB011;
- * an immediate change to another currency: PB015.
+ * timing: 22001; a subscription of the same plan, given for later, in the way:
+ * 23P01; unknown account: PB001, closed: PB002; unknown or retired plan, or one
+ * without a price: PB011; an immediate change to another currency: PB015.
  */
 Datum
 billing_quote_plan(PG_FUNCTION_ARGS)

@@ -48,6 +48,28 @@ static SqlQuery select_held = {
 	.nargs = 3,
 	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 
+/* The last one that has begun or that is to follow one that has not ended. */
+static SqlQuery select_led_up = {
+	.sql = "SELECT " SUBSCRIPTION_COLUMNS " FROM billing.subscription s "
+		   "WHERE s.account_id = $1 AND s.plan = $2 AND s.expires_at > $3 AND NOT s.void "
+		   "AND (s.effective_at <= $3 OR EXISTS (SELECT FROM billing.subscription f "
+		   "WHERE f.account_id = $1 AND f.replaced_by = s.subscription_id AND f.expires_at > $3 "
+		   "AND NOT f.void)) ORDER BY s.expires_at DESC LIMIT 1",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+
+static SqlQuery select_followed = {
+	.sql = "SELECT FROM billing.subscription WHERE account_id = $1 AND plan = $2 AND expires_at > "
+		   "$3 AND NOT void AND replaced_by IS NOT NULL",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
+
+static SqlQuery select_in_the_way = {
+	.sql = "SELECT effective_at FROM billing.subscription WHERE account_id = $1 AND plan = $2 "
+		   "AND NOT void AND effective_at < $4 AND expires_at > $3 ORDER BY effective_at LIMIT 1",
+	.nargs = 4,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+
 static SqlQuery insert_subscription = {
 	.sql =
 		"INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, "
@@ -149,9 +171,9 @@ subscription_held(Subscription *subscription, const pg_uuid_t *account, const ch
 void
 subscription_lock_tokens(const Account *account, const char *plan)
 {
-	Subscription held;
-	bool moves = subscription_held(&held, &account->id, plan, account_verb_time(account)) &&
-				 held.has_successor;
+	bool moves = query_execute(&select_followed,
+							   (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
+												 arg_time(account_verb_time(account))}) > 0;
 
 	lock_account(&account->id, LOCK_TOKENS, moves ? ExclusiveLock : RowExclusiveLock);
 }
@@ -234,6 +256,52 @@ subscription_expected_time(const Account *account, TimestampTz now, const Subscr
 
 	*effective_at = next.effective_at;
 	*expires_at = next.expires_at;
+}
+
+/* Whether another one of the plan has a part of that time; begins: when. */
+bool
+subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
+						TimestampTz expires_at, TimestampTz *begins)
+{
+	if (query_execute(&select_in_the_way,
+					  (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
+										arg_time(effective_at), arg_time(expires_at)}) == 0)
+		return false;
+	*begins = query_time(0, 1);
+	return true;
+}
+
+static bool
+has_room_to_renew(const Subscription *current, const Account *account, TimestampTz now,
+				  const PeriodTerms *terms)
+{
+	Calendar next = next_period(account, now, current, terms);
+	TimestampTz begins;
+
+	return !subscription_in_the_way(account, current->plan, next.effective_at, next.expires_at,
+									&begins);
+}
+
+/*
+ * Which one an order of the plan extends: the last. One that was given for later
+ * stands apart, with nothing that leads up to it, so behind it is no place for
+ * what is paid now: then the one in course is extended, if there is room. False:
+ * there is none in course.
+ */
+bool
+subscription_to_renew(Subscription *held, const Account *account, TimestampTz now,
+					  const PeriodTerms *terms)
+{
+	NullableDatum args[] = {arg_uuid(&account->id), arg_text(terms->plan->code), arg_time(now)};
+	Subscription current;
+
+	if (query_execute(&select_led_up, args) == 0)
+		return false;
+	from_row(&current);
+	(void) subscription_held(held, &account->id, terms->plan->code, now);
+	if (has_room_to_renew(&current, account, now, terms))
+		*held = current;
+	return true;
 }
 
 static bool

@@ -46,6 +46,11 @@ typedef struct Subscription
 extern bool subscription_read(Subscription *subscription, const pg_uuid_t *subscription_id);
 extern bool subscription_held(Subscription *subscription, const pg_uuid_t *account,
 							  const char *plan, TimestampTz now);
+extern bool subscription_to_renew(Subscription *held, const Account *account, TimestampTz now,
+								  const PeriodTerms *terms);
+extern bool
+subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
+						TimestampTz expires_at, TimestampTz *begins);
 extern void subscription_lock_tokens(const Account *account, const char *plan);
 extern void subscription_begin(pg_uuid_t *subscription_id, const Account *account, TimestampTz now,
 							   const PeriodTerms *terms);

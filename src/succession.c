@@ -12,7 +12,9 @@
 
 #include "catalog/pg_type.h"
 #include "common/int.h"
+#include "utils/snapmgr.h"
 
+#include "balance.h"
 #include "event.h"
 #include "period.h"
 #include "query.h"
@@ -52,11 +54,19 @@ static SqlQuery unlink_successor = {
 	.argtypes = {UUIDOID, UUIDOID}};
 
 static SqlQuery select_period = {
-	.sql = "SELECT effective_at, grant_id, EXISTS (SELECT FROM billing.subscription_period n "
+	.sql = "SELECT effective_at, kind = 'token', EXISTS (SELECT FROM billing.subscription_period n "
 		   "WHERE n.account_id = p.account_id AND n.subscription_id = p.subscription_id "
 		   "AND n.period_no > p.period_no AND NOT n.void) "
 		   "FROM billing.subscription_period p WHERE account_id = $1 AND subscription_id = $2 "
 		   "AND period_no = $3 AND NOT void AND expires_at > $4",
+	.nargs = 4,
+	.argtypes = {UUIDOID, UUIDOID, INT4OID, TIMESTAMPTZOID}};
+
+static SqlQuery select_period_grant = {
+	.sql = "SELECT g.grant_id FROM billing.subscription_period p JOIN billing.token_grant g "
+		   "ON g.account_id = p.account_id AND g.grant_id = p.grant_id "
+		   "WHERE p.account_id = $1 AND p.subscription_id = $2 AND p.period_no = $3 "
+		   "AND g.voided_at IS NULL AND g.expires_at > $4",
 	.nargs = 4,
 	.argtypes = {UUIDOID, UUIDOID, INT4OID, TIMESTAMPTZOID}};
 
@@ -80,6 +90,15 @@ static SqlQuery select_grants = {
 	.sql =
 		"SELECT grant_id FROM billing.token_grant WHERE account_id = $1 AND subscription_id = $2 "
 		"AND voided_at IS NULL AND expires_at > $3 ORDER BY grant_id",
+	.nargs = 3,
+	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
+
+static SqlQuery select_grants_held = {
+	.sql = "SELECT g.grant_id, EXISTS (SELECT FROM billing.hold h JOIN billing.ledger l "
+		   "ON l.account_id = h.account_id AND l.hold_id = h.hold_id "
+		   "WHERE h.account_id = $1 AND NOT h.ended AND l.grant_id = g.grant_id) "
+		   "FROM billing.token_grant g WHERE g.account_id = $1 AND g.subscription_id = $2 "
+		   "AND g.voided_at IS NULL AND g.expires_at > $3",
 	.nargs = 3,
 	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID}};
 
@@ -378,9 +397,50 @@ mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz 
 }
 
 /*
- * Ends one period now, or drops it if it has not begun, and takes its tokens
- * back. Later ones move up, so that no gap is left; with none the subscription
- * is over.
+ * The grant is looked for whatever the period's times are: one of a token plan
+ * outlives its period when the plan is renewed without end or replaced.
+ */
+static void
+void_period_tokens(const Account *account, const NullableDatum *period, TimestampTz now)
+{
+	pg_uuid_t grant_id;
+
+	if (query_execute(&select_period_grant, period) == 0)
+		return;
+	grant_id = query_uuid(0, 1);
+	(void) void_grant_locked(account, &grant_id, now);
+}
+
+/* Whether tokens, left or held, would outlive the subscription if it ended then. */
+static bool
+has_tokens_beyond(const Account *account, const pg_uuid_t *subscription_id, TimestampTz end,
+				  TimestampTz now)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Balances balances;
+	uint64 count;
+	bool found = false;
+
+	balance_load(&balances, &account->id, now, snapshot);
+	UnregisterSnapshot(snapshot);
+	count = query_execute(
+		&select_grants_held,
+		(NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id), arg_time(end)});
+	for (uint64 i = 0; i < count && !found; i++)
+	{
+		pg_uuid_t grant_id = query_uuid(i, 1);
+		const GrantBalance *grant = balance_find(&balances, &grant_id);
+
+		found = query_bool(i, 2) || (grant != NULL && balance_available(grant) > 0);
+	}
+	return found;
+}
+
+/*
+ * Takes the tokens of one period back and ends it now, or drops it if it has not
+ * begun. Later ones move up, so that no gap is left; with none the subscription
+ * is over, unless tokens that something else paid for need it: then the period
+ * stays, without its own.
  */
 void
 succession_end_period(const Account *account, const pg_uuid_t *subscription_id, int32 period_no,
@@ -389,18 +449,17 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 	NullableDatum args[] = {arg_uuid(&account->id), arg_uuid(subscription_id), arg_int32(period_no),
 							arg_time(now)};
 	TimestampTz boundary;
+	bool of_token_plan;
 	bool followed;
 
+	void_period_tokens(account, args, now);
 	if (query_execute(&select_period, args) == 0)
 		return;
 	boundary = Max(query_time(0, 1), now);
+	of_token_plan = query_bool(0, 2);
 	followed = query_bool(0, 3);
-	if (!query_is_null(0, 2))
-	{
-		pg_uuid_t grant_id = query_uuid(0, 2);
-
-		(void) void_grant_locked(account, &grant_id, now);
-	}
+	if (of_token_plan && !followed && has_tokens_beyond(account, subscription_id, boundary, now))
+		return;
 	query_execute(&cut_period, args);
 	if (followed)
 		succession_shift(account, subscription_id, period_no + 1, boundary, now);

@@ -188,6 +188,75 @@ SELECT is(pg_temp.credit(10), '30.00 USD', 'and is account credit');
 SELECT is(pg_temp.events(10), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_scheduled 00:00:00, order_closed 00:00:00', 'its order is closed');
 SELECT pg_temp.conserved(10);
 
+-- credit is promised for a plan that would not go
+SELECT billing.create_plan('basic', 'subscription', price => '5 USD', duration => '30 days', app => 'mail');
+SELECT billing.create_plan('mini', 'subscription', price => '8 USD', duration => '30 days', app => 'mail');
+SELECT pg_temp.open(n) FROM generate_series(11, 12) n;
+SELECT is(pg_temp.pay(n, 'large', n || 'a', '30 USD'), 'accepted', 'a plan') FROM generate_series(11, 12) n;
+SELECT is(pg_temp.pay(n, 'basic', n || 'b', '5 USD'), 'accepted', 'and a cheaper one that follows it') FROM generate_series(11, 12) n;
+SELECT billing.cancel_subscription(pg_temp.subscription(12, 'basic'));
+CREATE TEMPORARY TABLE promised AS SELECT n, billing.order_plan(pg_temp.account(n), 'mini') AS order_id FROM generate_series(11, 12) n;
+SELECT is((SELECT string_agg(concat_ws(' ', action, credit, account_credit, due), ', ' ORDER BY n) FROM promised JOIN billing.plan_order USING (order_id)),
+    'downgrade 5.00 USD 0.00 USD 3.00 USD, downgrade 0.00 USD 5.00 USD 3.00 USD', 'a third one instead: with credit for the second, or account credit');
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(n), 'mini') FROM generate_series(11, 12) n$$, 'which an administrator gives meanwhile');
+SELECT is((SELECT r.reason FROM promised, billing.record_payment(order_id, 'psp', '11c', '3 USD') r WHERE n = 11), 'order_closed', 'the second one stays, so nothing can be credited');
+SELECT is(pg_temp.credit(11), '3.00 USD', 'what was paid is account credit');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(11)', ARRAY['large 1 0 31 30.00 USD', 'basic 1 31 61 5.00 USD', 'mini 1 0 30'], 'no period is bought');
+SELECT pg_temp.conserved(11);
+SELECT billing.cancel_subscription(pg_temp.subscription(11, 'basic'));
+SELECT is(pg_temp.credit(11), '8.00 USD', 'and the second gives its price once');
+SELECT pg_temp.conserved(11);
+SELECT is((SELECT r.reason FROM promised, billing.record_payment(order_id, 'psp', '12c', '3 USD') r WHERE n = 12), 'accepted', 'without credit for another plan it is renewed');
+SELECT pg_temp.conserved(12);
+
+-- what an administrator gives for later does not stand between the buyer and access now
+SELECT pg_temp.open(n) FROM generate_series(13, 19) n;
+CREATE TEMPORARY TABLE later AS SELECT n, CASE n WHEN 13 THEN date '2100-04-01' ELSE '2100-02-01' END AS begins FROM generate_series(13, 14) n;
+SELECT is(pg_temp.pay(n, 'medium', n || 'a', '20 USD'), 'accepted', 'a plan') FROM later;
+SELECT billing.advance_test_clock(pg_temp.account(n), '15 days') FROM later;
+CREATE TEMPORARY TABLE upgrade AS SELECT n, billing.order_plan(pg_temp.account(n), 'large') AS order_id FROM later;
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(n), 'large', begins::timestamptz) FROM later$$, 'the plan of an open upgrade is given for later');
+SELECT is((SELECT string_agg(r.reason, ' ' ORDER BY n) FROM upgrade, billing.record_payment(order_id, 'psp', n || 'b', '20 USD') r), 'accepted order_closed', 'paid: before that, if there is room');
+SELECT ok(billing.plan_is_active(pg_temp.account(13), plan => 'large'), 'then it is in force at once');
+SELECT pg_temp.same($$SELECT * FROM pg_temp.days(13) d ORDER BY split_part(d, ' ', 3)::int$$, ARRAY['medium 1 0 15 20.00 USD', 'large 1 15 46 30.00 USD', 'large 1 90 120'], 'and ends before the one given');
+SELECT ok(billing.plan_is_active(pg_temp.account(14), plan => 'medium'), 'else the old one stays');
+SELECT is(pg_temp.credit(14), '20.00 USD', 'and what was paid is account credit');
+SELECT pg_temp.conserved(n) FROM later;
+
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(15), 'small', '2100-04-01')$$, 'without any other plan: given for later');
+SELECT is(pg_temp.quote(15, 'small'), 'buy | 10.00 USD | 0.00 USD | 10.00 USD | 2100-01-01 00:00:00 | 2100-01-31 00:00:00', 'it is bought for now');
+SELECT is(pg_temp.pay(15, 'small', '15a', '10 USD'), 'accepted', 'paid');
+SELECT ok(billing.plan_is_active(pg_temp.account(15)), 'the account is active');
+SELECT is(pg_temp.quote(15, 'small'), 'renew | 10.00 USD | 0.00 USD | 10.00 USD | 2100-01-31 00:00:00 | 2100-03-02 00:00:00', 'and renewed from its end');
+SELECT is(pg_temp.pay(15, 'small', '15' || c, '10 USD'), 'accepted', 'as long as there is room') FROM unnest(ARRAY['b', 'c']) c;
+SELECT is(pg_temp.quote(15, 'small'), 'renew | 10.00 USD | 0.00 USD | 10.00 USD | 2100-05-01 00:00:00 | 2100-05-31 00:00:00', 'then from the end of the one given');
+SELECT is(pg_temp.pay(15, 'small', '15d', '10 USD'), 'accepted', 'paid');
+SELECT pg_temp.same($$SELECT * FROM pg_temp.days(15) d ORDER BY split_part(d, ' ', 3)::int$$,
+    ARRAY['small 1 0 30 10.00 USD', 'small 2 30 60 10.00 USD', 'small 3 60 90 10.00 USD', 'small 1 90 120', 'small 2 120 150 10.00 USD'], 'none is locked out');
+
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(16), 'small', '2100-01-11')$$, 'given for soon');
+SELECT throws_ok($$SELECT pg_temp.quote(16, 'small')$$, '23P01', NULL, 'there is no room for a period before it');
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(16), 'small')$$, '23P01', NULL, 'so it cannot be ordered at once');
+SELECT is(pg_temp.quote(16, 'small', 'period_end'), 'renew | 10.00 USD | 0.00 USD | 10.00 USD | 2100-02-10 00:00:00 | 2100-03-12 00:00:00', 'but for later');
+SELECT is(pg_temp.pay(16, 'small', '16a', '10 USD', 'period_end'), 'accepted', 'paid');
+SELECT pg_temp.same($$SELECT * FROM pg_temp.days(16) d ORDER BY split_part(d, ' ', 3)::int$$, ARRAY['small 1 10 40', 'small 2 40 70 10.00 USD'], 'behind the one given');
+
+SELECT is(pg_temp.pay(n, 'medium', n || 'a', '20 USD'), 'accepted', 'a plan') FROM generate_series(17, 18) n;
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(17), 'small', '2100-04-01'), billing.subscribe(pg_temp.account(18), 'small', '2100-02-10')$$, 'a cheaper one is given for later');
+SELECT is(pg_temp.quote(17, 'small'), 'downgrade | 10.00 USD | 0.00 USD | 10.00 USD | 2100-01-31 00:00:00 | 2100-03-02 00:00:00', 'it can follow before that');
+SELECT throws_ok($$SELECT pg_temp.quote(18, 'small')$$, '23P01', NULL, 'unless there is no room');
+SELECT is(pg_temp.pay(17, 'small', '17b', '10 USD'), 'accepted', 'paid');
+SELECT is(pg_temp.quote(17, 'small'), 'renew | 10.00 USD | 0.00 USD | 10.00 USD | 2100-03-02 00:00:00 | 2100-04-01 00:00:00', 'what is scheduled is renewed');
+SELECT is(pg_temp.pay(17, 'medium', '17c', '20 USD'), 'accepted', 'renewing what it follows');
+SELECT pg_temp.same($$SELECT * FROM pg_temp.days(17) d ORDER BY split_part(d, ' ', 3)::int$$, ARRAY['medium 1 0 30 20.00 USD', 'medium 2 30 60 20.00 USD', 'small 1 60 90 10.00 USD', 'small 1 90 120'], 'moves it up to the one given');
+
+SELECT is(pg_temp.pay(19, 'small', '19a', '10 USD'), 'accepted', 'a plan');
+CREATE TEMPORARY TABLE renewal AS SELECT billing.order_plan(pg_temp.account(19), 'small') AS order_id;
+SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(19), 'small', '2100-04-01')$$, 'is given for later before its renewal is paid');
+SELECT is((SELECT r.reason FROM renewal, billing.record_payment(order_id, 'psp', '19b', '10 USD') r), 'accepted', 'which renews what is in force');
+SELECT pg_temp.same($$SELECT * FROM pg_temp.days(19) d ORDER BY split_part(d, ' ', 3)::int$$, ARRAY['small 1 0 30 10.00 USD', 'small 2 30 60 10.00 USD', 'small 1 90 120'], 'without a gap');
+SELECT pg_temp.conserved(n) FROM generate_series(15, 19) n;
+
 SELECT throws_ok('SELECT billing.cancel_subscription(NULL)', '22004', NULL, 'NULL');
 SELECT throws_ok($$SELECT billing.cancel_subscription(pg_temp.account(1))$$, 'PB016', NULL, 'an unknown subscription');
 

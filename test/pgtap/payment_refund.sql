@@ -106,6 +106,74 @@ SELECT pg_temp.refund('5c', 'r13', '14 USD', true);
 SELECT is(pg_temp.money(5), 'paid 34.00 used 0.00 credited 0.00 refunded 34.00 left 0.00 unapplied 0.00', 'everything is paid back');
 SELECT ok(NOT billing.plan_is_active(pg_temp.account(5)), 'and nothing in force');
 
+-- token plans: the tokens that the payment bought, wherever they are, and no others
+SELECT billing.create_plan('pack', 'token', price => '10 USD', tokens => 1000, app => 'mail');
+SELECT billing.create_plan('crate', 'token', price => '20 USD', tokens => 3000, app => 'mail');
+SELECT billing.create_plan('week', 'token', price => '10 USD', tokens => 100, duration => '7 days', app => 'mail');
+CREATE FUNCTION pg_temp.tokens(n int) RETURNS text LANGUAGE sql AS $$
+    SELECT billing.tokens_remaining(pg_temp.account(n), 'mail') || CASE WHEN billing.plan_is_active(pg_temp.account(n)) THEN ' active' ELSE ' inactive' END
+$$;
+
+-- the first of two, whose period ended when the second was bought
+SELECT pg_temp.open(6);
+SELECT pg_temp.pay(6, 'pack', '6a', '10 USD');
+SELECT billing.advance_test_clock(pg_temp.account(6), '1 day');
+SELECT pg_temp.pay(6, 'pack', '6b', '10 USD');
+SELECT billing.advance_test_clock(pg_temp.account(6), '1 day');
+SELECT pg_temp.refund('6a', 'r14', '10 USD', true);
+SELECT is(pg_temp.tokens(6), '1000 active', 'a renewed token plan: the tokens of the first payment are voided, those of the second stay');
+SELECT is((SELECT count(*) FROM billing.token_grant WHERE account_id = pg_temp.account(6) AND voided_at IS NOT NULL), 1::bigint, 'one grant is voided');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = pg_temp.account(6) AND occurred_at = '2100-01-03 UTC'),
+    'payment_refunded grant_voided access_ended', 'as the events say');
+SELECT pg_temp.refund('6b', 'r15', '10 USD', true);
+SELECT is(pg_temp.tokens(6), '0 inactive', 'of the second as well: nothing is left');
+SELECT ok((SELECT bool_and(expires_at <= '2100-01-03 UTC') FROM billing.subscription WHERE account_id = pg_temp.account(6)), 'and it is over');
+SELECT is(pg_temp.money(6), 'paid 20.00 used 0.00 credited 0.00 refunded 20.00 left 0.00 unapplied 0.00', 'all money is paid back');
+
+-- the second of two: what the first one bought stays usable
+SELECT pg_temp.open(7);
+SELECT pg_temp.pay(7, 'pack', '7a', '10 USD'), billing.advance_test_clock(pg_temp.account(7), '1 day');
+SELECT pg_temp.pay(7, 'pack', '7b', '10 USD'), billing.advance_test_clock(pg_temp.account(7), '1 day');
+SELECT pg_temp.refund('7b', 'r16', '10 USD', true);
+SELECT is(pg_temp.tokens(7), '1000 active', 'the tokens of the first payment stay usable');
+SELECT ok((SELECT allowed FROM billing.check_access(pg_temp.account(7))), 'access is granted');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(7) AND kind = 'free_plan_assigned'), 0::bigint, 'no plan was lost');
+SELECT is(billing.consume_tokens(pg_temp.account(7), 400, 'mail'), 600::bigint, 'and are used');
+SELECT pg_temp.refund('7a', 'r17', '10 USD', true);
+SELECT is(pg_temp.tokens(7), '0 inactive', 'until they are paid back too');
+SELECT is((SELECT detail ->> 'because' FROM billing.event WHERE account_id = pg_temp.account(7) AND kind = 'free_plan_assigned'), 'payment_refunded', 'then the plan is lost');
+
+-- used up or only held
+SELECT pg_temp.open(8), pg_temp.open(9);
+SELECT pg_temp.pay(8, 'pack', '8a', '10 USD'), pg_temp.pay(9, 'pack', '9a', '10 USD');
+SELECT billing.consume_tokens(pg_temp.account(8), 999, 'mail'), billing.hold_tokens(pg_temp.account(9), 1000, '30 days', 'mail');
+SELECT billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(8, 9) n;
+SELECT pg_temp.pay(8, 'pack', '8b', '10 USD'), pg_temp.pay(9, 'pack', '9b', '10 USD');
+SELECT billing.consume_tokens(pg_temp.account(8), 1, 'mail');
+SELECT billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(8, 9) n;
+SELECT pg_temp.refund('8b', 'r18', '10 USD', true), pg_temp.refund('9b', 'r19', '10 USD', true);
+SELECT is(pg_temp.tokens(8), '0 inactive', 'with the tokens of the first payment used up nothing is left');
+SELECT ok((SELECT expires_at <= '2100-01-03 UTC' FROM billing.subscription WHERE account_id = pg_temp.account(8)), 'and the subscription is over');
+SELECT billing.release_hold(hold_id) FROM billing.hold WHERE account_id = pg_temp.account(9);
+SELECT is(pg_temp.tokens(9), '1000 active', 'tokens that were held are usable when they return');
+
+-- tokens that moved to a dearer plan
+SELECT pg_temp.open(n) FROM generate_series(10, 11) n;
+SELECT pg_temp.pay(n, 'pack', n || 'a', '10 USD'), billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(10, 11) n;
+SELECT pg_temp.pay(n, 'crate', n || 'b', '20 USD'), billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(10, 11) n;
+SELECT pg_temp.refund('10a', 'r20', '10 USD', true), pg_temp.refund('11b', 'r21', '20 USD', true);
+SELECT is(pg_temp.tokens(10), '3000 active', 'those of the replaced plan are voided where they are now');
+SELECT is(pg_temp.tokens(11), '1000 active', 'those of the replaced plan stay usable when the dearer one is paid back');
+
+-- with an end the tokens of the first period need no more than that
+SELECT pg_temp.open(12);
+SELECT pg_temp.pay(12, 'week', '12a', '10 USD'), pg_temp.pay(12, 'week', '12b', '10 USD');
+SELECT billing.advance_test_clock(pg_temp.account(12), '1 day');
+SELECT pg_temp.refund('12b', 'r22', '10 USD', true);
+SELECT is(pg_temp.tokens(12), '100 active', 'the first period goes on');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(12)', ARRAY['week 1 0 7 10.00 USD', 'week 2 7 14 10.00 USD void'], 'the second is dropped');
+SELECT is((SELECT string_agg(n || pg_temp.money(n), '' ORDER BY n) FROM generate_series(6, 12) n WHERE pg_temp.money(n) LIKE '%WRONG%'), NULL, 'money is conserved');
+
 SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
 SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
 

@@ -104,6 +104,37 @@ for my $round (1 .. ROUNDS)
 }
 is($upgraded, ROUNDS, 'of two upgrades one is done');
 
+# An order with nothing due waits for somebody who spends until the plan that it is about has ended,
+# and another, for which it counts on credit, has begun.
+$check->query("SELECT billing.create_plan('short', 'subscription', price => '9 USD', duration => '4 seconds', tokens => 10), "
+      . "billing.create_plan('next', 'subscription', price => '5 USD', duration => '1 hour'), "
+      . "billing.create_plan('instead', 'subscription', price => '4 USD', duration => '1 hour')");
+my ($spender, $buyer) = @clients;
+my $premise = 0;
+for my $attempt (1 .. 10)
+{
+    my $account = account();
+    $check->query("SELECT billing.record_payment(billing.order_plan('$account', 'short'), 'psp', 'short $attempt', '9 USD'), "
+          . "billing.record_payment(billing.order_plan('$account', 'next'), 'psp', 'next $attempt', '5 USD')");
+    $spender->query('BEGIN');
+    $spender->query("SELECT billing.consume_tokens('$account', 1)");
+    $buyer->send("SELECT billing.order_plan('$account', 'instead')");
+    $node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $buyer->{backend} AND NOT granted) "
+          . "OR NOT billing.plan_is_active('$account', plan => 'short')");
+    $node->poll_query_until('postgres', "SELECT NOT billing.plan_is_active('$account', plan => 'short')");
+    $spender->query('COMMIT');
+    my $order = $buyer->answer;
+    my ($terms, $status) = split /\//, $check->query("SELECT concat_ws(' ', action, credit, due) || '/' || status FROM billing.plan_order WHERE order_id = '$order'");
+    next if $terms ne 'downgrade 5.00 USD 0.00 USD';
+    $premise = 1;
+    is($status, 'closed', 'an order whose terms ended while it waited is closed');
+    is($check->query("SELECT string_agg(plan, ' ') FILTER (WHERE status = 'active') FROM billing.account_package WHERE account_id = '$account'"), 'next',
+        'nothing but the plan that is paid is in force');
+    is($check->query("SELECT count(*) FROM billing.payment_conservation WHERE account_id = '$account' AND billing.minor_units(difference) <> 0"), 0, 'money is conserved');
+    last;
+}
+ok($premise, 'an order was made before the end and could go on after it');
+
 $_->close for $check, @clients;
 $node->stop;
 done_testing();

@@ -64,7 +64,7 @@ sub micros { return "CASE WHEN $_[0] = 'infinity' THEN 'infinity' ELSE (extract(
 my $state_query = sprintf q{PREPARE state (uuid) AS
 SELECT concat_ws('|', 'account', %1$s, suspended_at IS NOT NULL) FROM billing.account a
  CROSS JOIN LATERAL (SELECT billing.now(a.account_id) AS now) n WHERE account_id = $1
-UNION ALL SELECT concat_ws('|', 'payment', payment_id, minor_units(amount), currency(amount), reason) FROM billing.payment WHERE account_id = $1
+UNION ALL SELECT concat_ws('|', 'payment', payment_id, minor_units(amount), currency(amount), reason, order_id) FROM billing.payment WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'refund', refund_id, payment_id, minor_units(amount), currency(amount)) FROM billing.payment_refund WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'credit', minor_units(amount), currency(amount), reason) FROM billing.account_credit WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'order', order_id, action, at_period_end, plan, minor_units(price), minor_units(credit), minor_units(account_credit),
@@ -86,7 +86,7 @@ $session->query($state_query);
 
 my %columns = (
     account => [qw(now suspended)],
-    payment => [qw(id minor currency reason)],
+    payment => [qw(id minor currency reason order)],
     refund => [qw(id payment minor currency)],
     credit => [qw(minor currency reason)],
     order => [qw(id action at_end plan price credit account_credit due currency subject status expires)],
@@ -352,7 +352,7 @@ sub call
 
 sub pay
 {
-    my ($cash, $order, $minor, $currency) = @_;
+    my ($cash, $order, $minor, $currency, $overtaken) = @_;
     my $reference = ++$references;
     my $amount = text($minor, $currency);
     my $sql = "SELECT payment_id, accepted, reason, subscription_id IS NOT NULL, replayed FROM billing.record_payment('$order->{id}', 'psp', '$reference', '$amount')";
@@ -361,7 +361,8 @@ sub pay
     $cash->{paid}{$currency} += $minor;
     my ($id, $accepted, $reason, $subscription, $replayed) = split /\|/, $receipt, -1;
     my $expected = $order->{status} ne 'open' ? 'order_closed'
-      : $minor == $order->{due} && $currency eq $order->{currency} ? 'accepted' : 'payment_mismatch';
+      : $minor != $order->{due} || $currency ne $order->{currency} ? 'payment_mismatch'
+      : $overtaken ? 'order_closed' : 'accepted';
     problem("is $reason, not $expected") if $reason ne $expected;
     problem("receipt $receipt") if ($accepted eq 't') != ($reason eq 'accepted') || $subscription ne $accepted || $replayed ne 'f';
     $count{$reason}++;
@@ -405,7 +406,29 @@ sub pay_some_order
     my $way = int(rand(100));
     return pay($cash, $order, $order->{due} + any(-1, 1, 100), $order->{currency}) if $way < 10 && $order->{due} > 0;
     return pay($cash, $order, $order->{due}, $order->{currency} eq 'EUR' ? 'USD' : 'EUR') if $way < 20;
-    return pay($cash, $order, $order->{due}, $order->{currency});
+    # it would be renewed, and the plan to follow, for which the order counts on credit, stay
+    my $overtaken = $order->{at_end} && $order->{credit} > 0
+      && grep { $_->{plan} eq $order->{plan} && !$_->{void} && $_->{to} > $state->{account}[0]{now} } @{ $state->{subscription} };
+    return pay($cash, $order, $order->{due}, $order->{currency}, $overtaken);
+}
+
+# The tokens that the payment bought are gone, wherever they are; tokens that were usable before by a
+# token plan, and are there still, have not lost it.
+sub check_access_ended
+{
+    my ($before, $after, $payment) = @_;
+    my $now = $after->{account}[0]{now};
+    my $lives = sub { my ($it) = @_; return !$it->{void} && $it->{from} <= $now && $it->{to} > $now };
+    my %lived = map { $_->{id} => 1 } grep { $_->{kind} eq 'token' && $lives->($_) } @{ $before->{subscription} };
+    my %lives = map { $_->{id} => 1 } grep { $lives->($_) } @{ $after->{subscription} };
+    my ($bought) = grep { $_->{order} eq $payment->{order} } @{ $after->{period} };
+    for (grep { $lives->($_) } @{ $after->{grant} })
+    {
+        problem("tokens that were paid back are usable") if $_->{id} eq $bought->{grant};
+        problem("tokens lost the plan that they need") if $_->{left} > 0 && $lived{ $_->{subscription} } && !$lives{ $_->{subscription} };
+        $count{'tokens beside a refund'}++ if $_->{left} > 0 && $lived{ $_->{subscription} };
+    }
+    return;
 }
 
 sub refund
@@ -422,6 +445,7 @@ sub refund
     my $id = call('refund', $sql);
     return problem('no refund') if !defined $id;
     $cash->{refunded}{ $payment->{currency} } += $minor;
+    check_access_ended($state, load($account), $payment) if $end eq 'true' && $payment->{reason} eq 'accepted';
     problem('another refund') if chance(20) && call('refund again', $sql) ne $id;
     return;
 }
