@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "compat.h"
 #include "identifier.h"
 #include "lock.h"
 #include "upkeep.h"
@@ -116,6 +117,7 @@ prepare_session(void)
 	set("session_replication_role", "origin");
 	set("statement_timeout", "0");
 	set("idle_in_transaction_session_timeout", "0");
+	compat_reset_transaction_timeout();
 	set("lock_timeout", "250ms");
 	set("plan_cache_mode", "force_generic_plan");
 	set("enable_seqscan", "off");
