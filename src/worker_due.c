@@ -58,22 +58,27 @@
 																	  OPEN_HOLD)
 
 /*
- * Ends to be told of, the setting being the parameter ahead. The difference
- * is taken of finite times only, and what is subtracted from is then in range.
+ * Ends to be told of, the setting being the parameter ahead. How long the
+ * subscription is may be more than an interval can hold.
  */
+#define ANNOUNCED_AT(ahead) "greatest(x.expires_at, " SETTINGS_FIRST_TIME " + " ahead ") - " ahead
+
+/* Behind "least(" and the time that it is counted from. */
+#define REACH_OF(ahead) ", " SETTINGS_LAST_TIME " - " ahead ") + " ahead
+
 #define ANNOUNCE_OF(ahead)                                                                         \
 	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " ahead                \
 	" > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "             \
 	"AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "                    \
-	"AND x.expires_at - x.effective_at > " ahead
+	"AND " ANNOUNCED_AT(ahead) " > x.effective_at"
 
 #define DUE_ANNOUNCE_OF(ahead)                                                                     \
-	" UNION ALL (SELECT x.account_id, false, x.expires_at - " ahead                                \
-	" FROM " ANNOUNCE_OF(ahead) " AND x.expires_at <= CASE WHEN a.test_clock IS NULL THEN $1 "     \
-								"ELSE a.test_clock END + " ahead                                   \
-								" AND x.expires_at <= greatest($1, (SELECT max(t.test_clock) "     \
-								"FROM billing.account t "                                          \
-								"WHERE t.test_clock IS NOT NULL)) + " ahead
+	" UNION ALL (SELECT x.account_id, false, " ANNOUNCED_AT(ahead) " FROM " ANNOUNCE_OF(           \
+		ahead) " AND x.expires_at <= least(CASE WHEN a.test_clock IS NULL THEN $1 ELSE "           \
+			   "a.test_clock END" REACH_OF(ahead) " AND x.expires_at <= least(greatest($1, "       \
+												  "(SELECT max(t.test_clock) FROM "                \
+												  "billing.account t WHERE t.test_clock IS NOT "   \
+												  "NULL))" REACH_OF(ahead)
 
 #define NOT_FAILING                                                                                \
 	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = x.account_id) "    \
@@ -102,14 +107,13 @@ static SqlQuery select_all = {.sql = "SELECT account_id, failed, min(at) FROM ("
 	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT 1)"
 
 static SqlQuery select_next = {
-	.sql = "SELECT min(at) FROM (" OF_EACH(
-		NEXT_OF) " UNION ALL (SELECT x.expires_at - $2 "
-				 "FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
-										   "a.test_clock IS NULL" NOT_FAILING
-										   "1) UNION ALL SELECT min(retry_at) FROM "
-										   "billing.worker_failure WHERE retry_at "
-										   "> $1) "
-										   "next",
+	.sql = "SELECT min(at) FROM (" OF_EACH(NEXT_OF) " UNION ALL (SELECT " ANNOUNCED_AT(
+		"$2") " FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
+										 "a.test_clock IS NULL" NOT_FAILING
+										 "1) UNION ALL SELECT min(retry_at) FROM "
+										 "billing.worker_failure WHERE retry_at "
+										 "> $1) "
+										 "next",
 	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 

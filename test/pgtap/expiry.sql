@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(48);
+SELECT plan(52);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -11,6 +11,7 @@ SELECT plan(48);
 \set f '''9a000003-0000-4000-8000-0000000000f6'''
 \set g '''9a000003-0000-4000-8000-0000000001a7'''
 \set h '''9a000003-0000-4000-8000-0000000001b8'''
+\set i '''9a000003-0000-4000-8000-0000000001c9'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -122,7 +123,7 @@ SELECT is((SELECT count(*) FROM billing.event WHERE account_id IN ('9a000003-000
     2::bigint, 'each account lost its last plan once');
 
 -- Bought anew before anybody has written down that the last one is over.
-SELECT billing.create_account('Again', id) FROM unnest(ARRAY[:g, :h]::uuid[]) AS id;
+SELECT billing.create_account('Again', id) FROM unnest(ARRAY[:g, :h, :i]::uuid[]) AS id;
 SELECT billing.subscribe(:g, 'month', effective_at => clock_timestamp() - interval '1 day', expires_at => clock_timestamp() + interval '10 ms');
 SELECT pg_sleep(0.02);
 SELECT billing.subscribe(:g, 'other');
@@ -136,6 +137,14 @@ SELECT billing.subscribe(:h, 'month');
 SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :h),
     'account_created subscription_started subscription_started subscription_expired subscription_expired free_plan_assigned subscription_started',
     'what began in the past is not a loss of the plan before it');
+
+-- Ends to be announced at the end of time, of what began at its beginning.
+SET LOCAL billing.expiry_ahead = '20d';
+SELECT billing.subscribe(:i, 'other', effective_at => '4713-01-01 00:00:00+00 BC', expires_at => '294276-12-20 00:00:00+00');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-01'')', :i), 'a clock near the end of time');
+SELECT is((SELECT occurred_at FROM billing.event WHERE account_id = :i AND kind = 'subscription_expiring'), '294276-11-30 00:00:00+00', 'what has lasted since its beginning is announced');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-31'')', :i), 'at the end of time');
+SELECT lives_ok('SELECT billing.expire_due()', 'it stops nobody else');
 
 SELECT finish();
 
