@@ -83,7 +83,7 @@ $node->safe_psql('postgres', 'DROP TRIGGER slow ON billing.event');
 # Ends that are announced, once each, and not those of subscriptions that are shorter than that.
 $node->safe_psql('postgres', q{ALTER DATABASE postgres SET billing.expiry_ahead = '1h'});
 # whose clock leaves no room for it, and who has no plan at all
-$node->safe_psql('postgres', q{SELECT billing.set_test_clock(billing.create_account('end of time'), '294276-12-31')});
+$node->safe_psql('postgres', q{SELECT billing.set_test_clock(billing.create_account('end of time'), '294276-12-31 23:30+00')});
 my $announced = $node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('announced'), 'pro',
     expires_at => clock_timestamp() + interval '1 hour 500 ms')});
 $node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('short'), 'pro',
