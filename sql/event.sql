@@ -46,5 +46,5 @@ Errors: 22004 NULL; 22023 empty consumer or max_events not positive; 22001 consu
 CREATE FUNCTION billing.ack_events(consumer text, through uuid) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_ack_events';
 COMMENT ON FUNCTION billing.ack_events(text, uuid) IS
-'Acknowledges the events that next_events handed to the consumer, up to the one whose event_id is through; they are not handed to it again. Again, or up to an earlier one: nothing happens.
-Errors: 22004 NULL; 22023 empty consumer, or an event that was not handed out; 22001 consumer of more than 255 bytes; PB006 in a bound transaction; PB016 unknown event.';
+'Acknowledges the consumer''s events up to the one whose event_id is through; they are not handed to it again. Events are handed out by batches, each of what had committed when next_events began it. through may be any event of the batch, also one that next_events has not come to: a consumer that knows how far it was before says so, and all before it counts as dealt with. Again, or up to an earlier one: nothing happens.
+Errors: 22004 NULL; 22023 empty consumer, or an event of no batch so far; 22001 consumer of more than 255 bytes; PB006 in a bound transaction; PB016 unknown event.';

@@ -154,19 +154,20 @@ CREATE TABLE billing.hold_end (
     hold_id    uuid NOT NULL,
     kind       text COLLATE "C" NOT NULL,
     tokens     bigint NOT NULL,
-    answer     bigint NOT NULL,
+    answer     bigint,
     ended_at   timestamptz NOT NULL,
     PRIMARY KEY (account_id, hold_id),
     FOREIGN KEY (account_id, hold_id) REFERENCES billing.hold,
     CONSTRAINT hold_end_kind_check CHECK (kind IN ('captured', 'released', 'lapsed')),
-    CONSTRAINT hold_end_tokens_check CHECK (CASE kind WHEN 'captured' THEN tokens > 0 ELSE tokens = 0 END)
+    CONSTRAINT hold_end_tokens_check CHECK (CASE kind WHEN 'captured' THEN tokens > 0 ELSE tokens = 0 END),
+    CONSTRAINT hold_end_answer_check CHECK (answer IS NOT NULL OR kind = 'lapsed')
 );
 COMMENT ON TABLE billing.hold_end IS 'How a hold ended: one row, whoever comes first.';
 COMMENT ON COLUMN billing.hold_end.account_id IS 'The account.';
 COMMENT ON COLUMN billing.hold_end.hold_id IS 'The hold.';
 COMMENT ON COLUMN billing.hold_end.kind IS 'captured, released or lapsed.';
 COMMENT ON COLUMN billing.hold_end.tokens IS 'Tokens used of those held; zero unless captured.';
-COMMENT ON COLUMN billing.hold_end.answer IS 'What remained, as answered.';
+COMMENT ON COLUMN billing.hold_end.answer IS 'What remained, as answered; NULL: the hold lapsed, and nobody was answered.';
 COMMENT ON COLUMN billing.hold_end.ended_at IS 'When, by the account''s clock.';
 
 CREATE TYPE billing.consumption AS (

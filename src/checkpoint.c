@@ -202,10 +202,15 @@ checkpoint_try(const pg_uuid_t *account)
 	return outcome;
 }
 
-/* The tail has grown long: the worker sums it, or, where it does not come, who consumes. */
+/*
+ * Rows were numbered from first on. When they go past a multiple the tail has
+ * grown long: the worker sums it, or, where it does not come, who wrote them.
+ */
 void
-checkpoint_wanted(const pg_uuid_t *account)
+checkpoint_note_growth(const pg_uuid_t *account, int64 first, int rows)
 {
+	if (first / settings_checkpoint_entries == (first + rows) / settings_checkpoint_entries)
+		return;
 	if (!upkeep_note(account, UPKEEP_CHECKPOINT))
 		(void) checkpoint_try(account);
 }

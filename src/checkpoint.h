@@ -16,6 +16,6 @@ typedef struct CheckpointOutcome
 
 extern int64 checkpoint_newest_through(const pg_uuid_t *account, Snapshot snapshot);
 extern CheckpointOutcome checkpoint_try(const pg_uuid_t *account);
-extern void checkpoint_wanted(const pg_uuid_t *account);
+extern void checkpoint_note_growth(const pg_uuid_t *account, int64 first, int rows);
 
 #endif /* BILLING_CHECKPOINT_H */

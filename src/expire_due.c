@@ -9,6 +9,7 @@
 
 #include "binding.h"
 #include "call.h"
+#include "hold.h"
 #include "query.h"
 #include "spend.h"
 #include "upkeep.h"
@@ -28,7 +29,7 @@ expire_batch(DueAccount *list, int count, int64 max_rows)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!list[i].done)
-			done += due_process(&list[i], &busy);
+			done += due_process(&list[i], HOLDS_ALL, &busy);
 	}
 	return done;
 }
@@ -53,7 +54,7 @@ expire(int64 max_rows)
 	int64 done = 0;
 	int count;
 
-	/* an account that can be done together with others has one row */
+	/* at most: an account that can be done together with others has one row to write */
 	while (done < max_rows &&
 		   (count = due_fetch(portal, list, (int) Min(EXPIRE_BATCH, max_rows - done))) > 0)
 		done += expire_batch(list, count, max_rows - done);

@@ -26,6 +26,8 @@
 #define DUE_START    2
 #define DUE_LAPSE    3
 
+#define ANNOUNCED_AT "greatest(expires_at, " SETTINGS_FIRST_TIME " + $3) - $3"
+
 static SqlQuery select_due_of_account = {
 	.sql =
 		"SELECT 1 AS kind, subscription_id AS id, plan, expires_at AS at, "
@@ -35,11 +37,12 @@ static SqlQuery select_due_of_account = {
 		"WHERE account_id = $1 AND started_at IS NULL AND NOT void AND effective_at <= $2 "
 		"UNION ALL SELECT 3, order_id, plan, expires_at, false FROM billing.plan_order "
 		"WHERE account_id = $1 AND status = 'open' AND expires_at <= $2 "
-		"UNION ALL SELECT 0, subscription_id, plan, expires_at - $3, false FROM "
-		"billing.subscription "
+		"UNION ALL SELECT 0, subscription_id, plan, " ANNOUNCED_AT
+		", false FROM billing.subscription "
 		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND replaced_by IS NULL "
 		"AND announced IS DISTINCT FROM expires_at AND $3 > interval '0' AND isfinite(expires_at) "
-		"AND expires_at - effective_at > $3 AND expires_at <= $2 + $3 "
+		"AND " ANNOUNCED_AT " > effective_at "
+		"AND expires_at <= least($2, " SETTINGS_LAST_TIME " - $3) + $3 "
 		"ORDER BY at, kind, id LIMIT 1",
 	.nargs = 3,
 	.argtypes = {UUIDOID, TIMESTAMPTZOID, INTERVALOID}};

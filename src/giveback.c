@@ -13,6 +13,7 @@
 #include "utils/snapmgr.h"
 
 #include "balance.h"
+#include "checkpoint.h"
 #include "engine.h"
 #include "giveback.h"
 #include "lock.h"
@@ -110,11 +111,18 @@ static int64
 next_entry_no(const pg_uuid_t *account)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Balances balances;
+	int64 last = checkpoint_newest_through(account, snapshot);
+	Probe probe;
+	ScanKeyData key;
 
-	balance_load(&balances, account, DT_NOEND, snapshot);
+	probe_key_uuid(&key, 1, account);
+	probe_begin(&probe, INDEX_LEDGER_PKEY, snapshot, &key, 1);
+	probe.direction = BackwardScanDirection;
+	if (probe_next(&probe))
+		last = Max(last, probe_int64(&probe, LEDGER_ENTRY_NO));
+	probe_end(&probe);
 	UnregisterSnapshot(snapshot);
-	return balances.last_entry_no + 1;
+	return last + 1;
 }
 
 static int
@@ -170,6 +178,8 @@ giveback_write(const LedgerRequest *request, const DrawnList *drawn, int64 token
 		engine_return(request->account, &from->grant, Min(left, from->tokens));
 		left -= Min(left, from->tokens);
 	}
+	if (numbered)
+		checkpoint_note_growth(request->account, numbers.first_entry_no, rows);
 }
 
 /* What a consumption for the app could take once the tokens have returned. */

@@ -60,9 +60,12 @@ static SqlQuery insert_end = {
 
 static SqlQuery select_overdue = {
 	.sql = "SELECT hold_id, tokens, app, expires_at FROM billing.hold WHERE account_id = $1 AND "
-		   "NOT ended AND expires_at <= $2 ORDER BY expires_at, hold_id LIMIT 1",
-	.nargs = 2,
-	.argtypes = {UUIDOID, TIMESTAMPTZOID}};
+		   "NOT ended AND expires_at <= $2 ORDER BY expires_at, hold_id LIMIT $3",
+	.nargs = 3,
+	.argtypes = {UUIDOID, TIMESTAMPTZOID, INT8OID}};
+
+/* Overdue holds kept in memory at once. */
+#define OVERDUE_PORTION 200
 
 static void
 insert_hold(const SpendRequest *request, TimestampTz created_at, TimestampTz expires_at)
@@ -173,9 +176,9 @@ raise_closed(const Hold *hold, const char *how, int64 used)
 							"billing.consume_tokens.")));
 }
 
-/* Marks it as ended and returns what was not used. The caller won the right to. */
-static int64
-finish(const Hold *hold, LedgerKind kind, const char *ending, int64 used, TimestampTz now)
+/* Returns what was not used. The caller won the right to. */
+static void
+give_back(const Hold *hold, LedgerKind kind, int64 used, TimestampTz now)
 {
 	DrawnList drawn = giveback_drawn_by_hold(&hold->account, &hold->id);
 	LedgerRequest request = {.kind = kind,
@@ -184,13 +187,28 @@ finish(const Hold *hold, LedgerKind kind, const char *ending, int64 used, Timest
 							 .app = hold->app,
 							 .asked = hold->tokens - used,
 							 .hold = &hold->id};
-	int64 remaining;
 
 	giveback_write(&request, &drawn, hold->tokens - used);
-	remaining = giveback_remaining(&hold->account, hold->app, now);
+	if (drawn.items != NULL)
+		pfree(drawn.items);
+}
+
+static void
+write_end(const Hold *hold, const char *ending, int64 used, NullableDatum answer, TimestampTz now)
+{
 	query_execute(&insert_end,
 				  (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id), arg_text(ending),
-									arg_int64(used), arg_int64(remaining), arg_time(now)});
+									arg_int64(used), answer, arg_time(now)});
+}
+
+static int64
+finish(const Hold *hold, bool capture, int64 used, TimestampTz now)
+{
+	int64 remaining;
+
+	give_back(hold, capture ? LEDGER_CAPTURE : LEDGER_RELEASE, used, now);
+	remaining = giveback_remaining(&hold->account, hold->app, now);
+	write_end(hold, capture ? "captured" : "released", used, arg_int64(remaining), now);
 	return remaining;
 }
 
@@ -226,8 +244,7 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 	{
 		if (capture && now >= hold.expires_at)
 			raise_closed(&hold, "lapsed", 0);
-		answer = finish(&hold, capture ? LEDGER_CAPTURE : LEDGER_RELEASE,
-						capture ? "captured" : "released", used, now);
+		answer = finish(&hold, capture, used, now);
 	}
 	else
 	{
@@ -273,17 +290,38 @@ billing_release_hold(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(end(argument_uuid(fcinfo, 0, "hold_id"), fcinfo, false));
 }
 
-static bool
-next_overdue(Hold *hold, const pg_uuid_t *account, TimestampTz now)
+static int
+fetch_overdue(Portal portal, const pg_uuid_t *account, Hold *list)
 {
-	if (query_execute(&select_overdue, (NullableDatum[]){arg_uuid(account), arg_time(now)}) == 0)
-		return false;
-	hold->account = *account;
-	hold->id = query_uuid(0, 1);
-	hold->tokens = query_int64(0, 2);
-	hold->app = query_text(0, 3);
-	hold->expires_at = query_time(0, 4);
-	return true;
+	int count = (int) query_fetch(portal, OVERDUE_PORTION);
+
+	for (int i = 0; i < count; i++)
+	{
+		list[i].account = *account;
+		list[i].id = query_uuid(i, 1);
+		list[i].tokens = query_int64(i, 2);
+		list[i].app = query_text(i, 3);
+		list[i].expires_at = query_time(i, 4);
+	}
+	SPI_freetuptable(SPI_tuptable);
+	return count;
+}
+
+/* False: it has ended meanwhile. Nobody is answered, so what remains need not be read. */
+static bool
+lapse(Hold *hold)
+{
+	bool won = query_execute(&end_hold,
+							 (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id)}) > 0;
+
+	if (won)
+	{
+		give_back(hold, LEDGER_LAPSE, 0, hold->expires_at);
+		write_end(hold, "lapsed", 0, arg_null(), hold->expires_at);
+	}
+	if (hold->app != NULL)
+		pfree(hold->app);
+	return won;
 }
 
 static bool
@@ -317,27 +355,31 @@ hold_any_overdue(const pg_uuid_t *account)
 }
 
 /*
- * Lets every hold of the account that is over lapse, dated at its own end. The
- * caller has called giveback_lock() or holds the exclusive lock. Returns their
- * number.
+ * Lets the holds of the account that are over lapse, max of them at most, each
+ * dated at its own end. The caller has called giveback_lock() or holds the
+ * exclusive lock. Returns their number. They are read by one cursor: to look for
+ * the next one each time would be to pass over all that have just ended.
  */
 int
-hold_lapse_due(const pg_uuid_t *account)
+hold_lapse_due(const pg_uuid_t *account, int max)
 {
 	Call call;
-	Hold hold;
+	Hold *list;
+	Portal portal;
 	TimestampTz now;
+	int count;
 	int lapsed = 0;
 
 	if (!any_overdue(account, &now))
 		return 0;
 	call_enter(&call);
-	while (next_overdue(&hold, account, now))
-		if (query_execute(&end_hold, (NullableDatum[]){arg_uuid(account), arg_uuid(&hold.id)}) > 0)
-		{
-			(void) finish(&hold, LEDGER_LAPSE, "lapsed", 0, hold.expires_at);
-			lapsed++;
-		}
+	list = palloc(sizeof(Hold) * OVERDUE_PORTION);
+	portal = query_open(&select_overdue,
+						(NullableDatum[]){arg_uuid(account), arg_time(now), arg_int64(max)});
+	while ((count = fetch_overdue(portal, account, list)) > 0)
+		for (int i = 0; i < count; i++)
+			lapsed += lapse(&list[i]);
+	SPI_cursor_close(portal);
 	call_leave(&call);
 	return lapsed;
 }

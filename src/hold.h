@@ -7,7 +7,10 @@
 
 #include "utils/uuid.h"
 
+/* For hold_lapse_due: all that are over. */
+#define HOLDS_ALL PG_INT32_MAX
+
 extern bool hold_any_overdue(const pg_uuid_t *account);
-extern int hold_lapse_due(const pg_uuid_t *account);
+extern int hold_lapse_due(const pg_uuid_t *account, int max);
 
 #endif /* BILLING_HOLD_H */

@@ -301,12 +301,13 @@ billing_next_events(PG_FUNCTION_ARGS)
 }
 
 static void
-raise_not_handed_out(const char *consumer, const pg_uuid_t *event)
+raise_not_in_batch(const char *consumer, const pg_uuid_t *event)
 {
-	ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event was not handed out"),
-					errdetail("Consumer \"%s\" has not been given event %s.", consumer,
-							  identifier_text(event)),
-					errhint("Pass the event_id of an event that billing.next_events returned.")));
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("event is not being handed out"),
+			 errdetail("Event %s is in no batch that consumer \"%s\" has begun.",
+					   identifier_text(event), consumer),
+			 errhint("Pass the event_id of an event that billing.next_events returned.")));
 }
 
 static void
@@ -324,13 +325,13 @@ acknowledge_through(const char *consumer, const pg_uuid_t *event)
 	xid = query_datum(0, 2);
 	read_cursor(&cursor, &lock_cursor);
 	if (!cursor.exists)
-		raise_not_handed_out(consumer, event);
+		raise_not_in_batch(consumer, event);
 	query_execute(&compare_event, (NullableDatum[]){arg_datum(xid), arg_datum(cursor.acked),
 													arg_datum(cursor.batch)});
 	if (query_bool(0, 1))
 		return;
 	if (!query_bool(0, 2))
-		raise_not_handed_out(consumer, event);
+		raise_not_in_batch(consumer, event);
 	query_execute(&acknowledge,
 				  (NullableDatum[]){arg_text(consumer), arg_int64(cursor.origin), arg_uuid(event)});
 }
@@ -338,10 +339,11 @@ acknowledge_through(const char *consumer, const pg_uuid_t *event)
 /*
  * billing.ack_events(consumer text, through uuid) → void
  *
- * The consumer is done with the events it was given up to this one. Again, or up
- * to an earlier one: nothing happens. NULL: 22004; empty consumer, an event that
- * was not handed out: 22023; consumer of more than 255 bytes: 22001; in a
- * bound transaction: PB006; unknown event: PB016.
+ * The consumer is done with the events of its batch up to this one, which may be
+ * ahead of what it was given: it may know from another database how far it was.
+ * Again, or up to an earlier one: nothing happens. NULL: 22004; empty consumer,
+ * an event of no batch so far: 22023; consumer of more than 255 bytes: 22001; in
+ * a bound transaction: PB006; unknown event: PB016.
  */
 Datum
 billing_ack_events(PG_FUNCTION_ARGS)

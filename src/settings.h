@@ -15,4 +15,11 @@ extern int settings_low_balance_percent;
 
 extern void settings_define(void);
 
+/*
+ * In SQL: billing.expiry_ahead is added to no later and subtracted from no earlier
+ * time than leaves room for it.
+ */
+#define SETTINGS_FIRST_TIME "timestamptz '4713-01-01 00:00:00+00 BC'"
+#define SETTINGS_LAST_TIME  "timestamptz '294276-12-31 23:59:59.999999+00'"
+
 #endif /* BILLING_SETTINGS_H */

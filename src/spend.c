@@ -253,12 +253,6 @@ deny_short(const SpendRequest *request, SpendAnswer *answer, const EngineTake *t
 	UnregisterSnapshot(snapshot);
 }
 
-static bool
-crosses_checkpoint(int64 first, int parts)
-{
-	return first / settings_checkpoint_entries != (first + parts) / settings_checkpoint_entries;
-}
-
 /* After the take: rows, landing, and what follows from them. False: the key is in use. */
 static bool
 complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer,
@@ -278,8 +272,7 @@ complete_take(Spender *spender, const SpendRequest *request, SpendAnswer *answer
 	}
 	if (take->ran_low)
 		low_balance_suspected(request->account);
-	if (crosses_checkpoint(take->first_entry_no, take->parts))
-		checkpoint_wanted(request->account);
+	checkpoint_note_growth(request->account, take->first_entry_no, take->parts);
 	return true;
 }
 
@@ -496,7 +489,7 @@ serve_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	engine_count_ledger();
 	/* earlier items of a batch were served from memory, and their rows count as any others */
 	CommandCounterIncrement();
-	hold_lapse_due(request->account);
+	(void) hold_lapse_due(request->account, HOLDS_ALL);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	if (!account_read(&account, request->account, snapshot))
 		deny(answer, REASON_ACCOUNT_NOT_FOUND, 0);

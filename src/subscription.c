@@ -17,6 +17,7 @@
 #include "call.h"
 #include "errors.h"
 #include "event.h"
+#include "expiry.h"
 #include "grant.h"
 #include "identifier.h"
 #include "lock.h"
@@ -511,6 +512,9 @@ billing_subscribe(PG_FUNCTION_ARGS)
 			account_raise_suspended(&account);
 		terms.plan = bought_plan(code);
 		now = account_verb_time(&account);
+		/* what begins in the past may fill the time in which the last plan would be lost */
+		if (!terms.has_effective_at || terms.effective_at >= now)
+			(void) expiry_run_account(&account, now);
 		if (!terms.has_effective_at && subscription_held(&held, account_id, code, now))
 		{
 			subscription_renew(&held, &account, now, &terms);

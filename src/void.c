@@ -91,7 +91,7 @@ void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz
 	GrantBalance *grant;
 	int64 tokens;
 
-	(void) hold_lapse_due(&account->id);
+	(void) hold_lapse_due(&account->id, HOLDS_ALL);
 	if (query_execute(&void_grant, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(grant_id),
 													 arg_time(now)}) == 0)
 		return 0;

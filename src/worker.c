@@ -25,6 +25,7 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
+#include "compat.h"
 #include "identifier.h"
 #include "lock.h"
 #include "upkeep.h"
@@ -44,6 +45,9 @@ extern PGDLLEXPORT void billing_worker_main(Datum arg);
 
 /* Accounts read at once, so that what was done before is passed over seldom. */
 #define LIST_SIZE 5000
+
+/* Holds of one account in one transaction: as LONGEST_BATCH, which is looked at between accounts. */
+#define HOLDS_AT_ONCE 200
 
 /* Accounts that want a look, in one transaction, and how long that may take: due times come first. */
 #define UPKEEP_BATCH   64
@@ -68,7 +72,11 @@ typedef struct Run
 	int apart_until;  /* in the list: each account by itself, to find the one that fails */
 	int singly_until; /* in the list: one account a transaction, for the same reason */
 	int64 done;
-	bool busy;   /* an account was left to somebody else */
+	pg_uuid_t *left; /* accounts of which nothing could be written, for the rest of the run */
+	int left_count;
+	int left_capacity;
+	bool unfinished; /* the list was not the last of the run */
+	bool busy;       /* an account was left to somebody else */
 	bool absent; /* the extension is not there, somebody has locked it, or a restore is under way */
 	bool locked; /* the last two */
 	bool replica; /* the rows come from another server, whose worker writes them */
@@ -109,6 +117,7 @@ prepare_session(void)
 	set("session_replication_role", "origin");
 	set("statement_timeout", "0");
 	set("idle_in_transaction_session_timeout", "0");
+	compat_reset_transaction_timeout();
 	set("lock_timeout", "250ms");
 	set("plan_cache_mode", "force_generic_plan");
 	set("enable_seqscan", "off");
@@ -276,9 +285,30 @@ do_batch(Run *run, int first, int last, volatile int *at)
 			continue;
 		if (*at > first && GetCurrentTimestamp() > start + LONGEST_BATCH)
 			break;
-		done += due_process(&run->list[*at], &run->busy);
+		done += due_process(&run->list[*at], HOLDS_AT_ONCE, &run->busy);
 	}
 	return done;
+}
+
+/*
+ * Accounts of which nothing was written are not listed again: those behind them
+ * would never be reached.
+ */
+static void
+note_outcome(Run *run, int first, int last)
+{
+	for (int i = first; i < last; i++)
+	{
+		run->unfinished |= run->list[i].again;
+		if (!run->list[i].left || run->list[i].skip)
+			continue;
+		if (run->left_count == run->left_capacity)
+		{
+			run->left_capacity *= 2;
+			run->left = repalloc_huge(run->left, sizeof(pg_uuid_t) * (Size) run->left_capacity);
+		}
+		run->left[run->left_count++] = run->list[i].account;
+	}
 }
 
 /*
@@ -303,6 +333,7 @@ work_on_batch(Run *run)
 
 			committing = true;
 			finish();
+			note_outcome(run, first, at);
 			run->next = at;
 			run->done += done;
 		}
@@ -326,23 +357,30 @@ work_on_batch(Run *run)
 	FreeErrorData(error);
 }
 
-/* Does what is due; *earliest: since when. */
-static void
-work_on_list(Run *run, TimestampTz *earliest)
+/* Does what is due; returns since when. */
+static TimestampTz
+work_on_list(Run *run)
 {
+	DueSearch search = {.except = run->left,
+						.except_count = run->left_count,
+						.complete = true,
+						.earliest = DT_NOEND};
+
 	run->count = run->next = run->apart_until = run->singly_until = 0;
-	*earliest = DT_NOEND;
+	run->unfinished = false;
 	if (!begin(run, "billing: looking for what is due"))
-		return;
+		return DT_NOEND;
 	run->replica = due_is_replica();
 	if (!run->replica)
-		run->count = due_list(run->list, LIST_SIZE, earliest);
+		run->count = due_list(run->list, LIST_SIZE, &search);
 	finish();
+	run->unfinished = !search.complete;
 	while (run->next < run->count && !run->absent && !run->leave)
 	{
 		work_on_batch(run);
 		run->leave = must_leave();
 	}
+	return search.earliest;
 }
 
 static TimestampTz
@@ -351,7 +389,7 @@ next_due(Run *run, TimestampTz started_at)
 	TimestampTz now;
 	TimestampTz next;
 
-	if (run->leave && run->next < run->count)
+	if (run->leave && (run->unfinished || run->next < run->count))
 		return GetCurrentTimestamp();
 	if (run->replica)
 		return GetCurrentTimestamp() + worker_naptime * USECS_PER_SEC;
@@ -369,14 +407,13 @@ next_due(Run *run, TimestampTz started_at)
 static void
 work(Run *run, WorkerReport *report)
 {
-	TimestampTz earliest;
-
 	do
 	{
-		work_on_list(run, &earliest);
+		TimestampTz earliest = work_on_list(run);
+
 		if (report->lateness == 0 && run->done > 0)
 			report->lateness = Max(GetCurrentTimestamp() - earliest, 0);
-	} while (run->count == LIST_SIZE && !run->absent && !run->leave);
+	} while (run->unfinished && !run->absent && !run->leave);
 	report->due = next_due(run, report->started_at);
 	report->stalled = run->busy || (run->done == 0 && report->due <= GetCurrentTimestamp());
 }
@@ -403,6 +440,10 @@ run_once(Run *run)
 	MemoryContextReset(run->context);
 	MemoryContextSwitchTo(run->context);
 	run->list = palloc(sizeof(DueAccount) * LIST_SIZE);
+	run->left_capacity = 16;
+	run->left = palloc(sizeof(pg_uuid_t) * run->left_capacity);
+	run->left_count = 0;
+	run->unfinished = false;
 	run->done = 0;
 	run->busy = run->absent = run->locked = run->replica = run->leave = false;
 	reported = false;

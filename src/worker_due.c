@@ -7,6 +7,8 @@
 #include "access/twophase.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "utils/array.h"
+#include "utils/hsearch.h"
 
 #include "account.h"
 #include "call.h"
@@ -35,11 +37,11 @@
 	" AND " alias "." column " <= greatest($1, (SELECT max(t.test_clock) FROM billing.account t "  \
 	"WHERE t.test_clock IS NOT NULL))"
 
-/* Those that fail wait for their time. $2 is how many are wanted at most. */
+/* Those that fail wait for their time. $2 is how many are wanted at most, $4 what is passed over. */
 #define LIST_OF(table, alias, column, open)                                                        \
 	DUE_OF(table, alias, column, open)                                                             \
 	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = " alias            \
-	".account_id) ORDER BY " alias "." column " LIMIT $2)"
+	".account_id) AND " alias ".account_id <> ALL ($4) ORDER BY " alias "." column " LIMIT $2)"
 
 #define ALL_OF(table, alias, column, open) DUE_OF(table, alias, column, open) ")"
 
@@ -56,36 +58,44 @@
 																	  OPEN_HOLD)
 
 /*
- * Ends to be told of, the setting being the parameter ahead. The difference
- * is taken of finite times only, and what is subtracted from is then in range.
+ * Ends to be told of, the setting being the parameter ahead. How long the
+ * subscription is may be more than an interval can hold.
  */
+#define ANNOUNCED_AT(ahead) "greatest(x.expires_at, " SETTINGS_FIRST_TIME " + " ahead ") - " ahead
+
+/* Behind "least(" and the time that it is counted from. */
+#define REACH_OF(ahead) ", " SETTINGS_LAST_TIME " - " ahead ") + " ahead
+
 #define ANNOUNCE_OF(ahead)                                                                         \
 	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " ahead                \
 	" > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "             \
 	"AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "                    \
-	"AND x.expires_at - x.effective_at > " ahead
+	"AND " ANNOUNCED_AT(ahead) " > x.effective_at"
 
 #define DUE_ANNOUNCE_OF(ahead)                                                                     \
-	" UNION ALL (SELECT x.account_id, false, x.expires_at - " ahead                                \
-	" FROM " ANNOUNCE_OF(ahead) " AND x.expires_at <= CASE WHEN a.test_clock IS NULL THEN $1 "     \
-								"ELSE a.test_clock END + " ahead                                   \
-								" AND x.expires_at <= greatest($1, (SELECT max(t.test_clock) "     \
-								"FROM billing.account t "                                          \
-								"WHERE t.test_clock IS NOT NULL)) + " ahead
+	" UNION ALL (SELECT x.account_id, false, " ANNOUNCED_AT(ahead) " FROM " ANNOUNCE_OF(           \
+		ahead) " AND x.expires_at <= least(CASE WHEN a.test_clock IS NULL THEN $1 ELSE "           \
+			   "a.test_clock END" REACH_OF(ahead) " AND x.expires_at <= least(greatest($1, "       \
+												  "(SELECT max(t.test_clock) FROM "                \
+												  "billing.account t WHERE t.test_clock IS NOT "   \
+												  "NULL))" REACH_OF(ahead)
 
 #define NOT_FAILING                                                                                \
 	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = x.account_id) "    \
 	"ORDER BY x.expires_at LIMIT "
 
-static SqlQuery select_due = {.sql = OF_EACH(LIST_OF) DUE_ANNOUNCE_OF("$3") NOT_FAILING
-							  "$2) UNION ALL (SELECT account_id, true, retry_at FROM "
-							  "billing.worker_failure WHERE retry_at <= $1 ORDER BY retry_at "
-							  "LIMIT $2) ORDER BY at",
-							  .nargs = 3,
-							  .argtypes = {TIMESTAMPTZOID, INT8OID, INTERVALOID}};
+static SqlQuery select_due = {.sql = OF_EACH(LIST_OF) DUE_ANNOUNCE_OF(
+								  "$3") " AND x.account_id <> ALL ($4)" NOT_FAILING
+										"$2) UNION ALL (SELECT account_id, true, retry_at "
+										"FROM billing.worker_failure WHERE retry_at <= $1 "
+										"AND account_id <> ALL ($4) ORDER BY retry_at "
+										"LIMIT $2) ORDER BY at",
+							  .nargs = 4,
+							  .argtypes = {TIMESTAMPTZOID, INT8OID, INTERVALOID, UUIDARRAYOID}};
 
-static SqlQuery select_all = {.sql =
-								  OF_EACH(ALL_OF) DUE_ANNOUNCE_OF("$2") ") ORDER BY at, account_id",
+static SqlQuery select_all = {.sql = "SELECT account_id, failed, min(at) FROM (" OF_EACH(ALL_OF)
+								  DUE_ANNOUNCE_OF("$2") ")) due GROUP BY account_id, "
+														"failed ORDER BY 3, 1",
 							  .nargs = 2,
 							  .argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 
@@ -97,14 +107,13 @@ static SqlQuery select_all = {.sql =
 	"WHERE f.account_id = " alias ".account_id) ORDER BY " alias "." column " LIMIT 1)"
 
 static SqlQuery select_next = {
-	.sql = "SELECT min(at) FROM (" OF_EACH(
-		NEXT_OF) " UNION ALL (SELECT x.expires_at - $2 "
-				 "FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
-										   "a.test_clock IS NULL" NOT_FAILING
-										   "1) UNION ALL SELECT min(retry_at) FROM "
-										   "billing.worker_failure WHERE retry_at "
-										   "> $1) "
-										   "next",
+	.sql = "SELECT min(at) FROM (" OF_EACH(NEXT_OF) " UNION ALL (SELECT " ANNOUNCED_AT(
+		"$2") " FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
+										 "a.test_clock IS NULL" NOT_FAILING
+										 "1) UNION ALL SELECT min(retry_at) FROM "
+										 "billing.worker_failure WHERE retry_at "
+										 "> $1) "
+										 "next",
 	.nargs = 2,
 	.argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 
@@ -162,24 +171,59 @@ add_due(DueAccount *due, uint64 row)
 {
 	due->account = query_uuid(row, 1);
 	due->failed_before = query_bool(row, 2);
-	due->skip = due->done = false;
+	due->skip = due->done = due->left = due->again = false;
 }
 
-/* Accounts with something due now, an account perhaps several times; earliest: since when. */
+static NullableDatum
+arg_accounts(const pg_uuid_t *accounts, int count)
+{
+	Datum *items = palloc(sizeof(Datum) * Max(count, 1));
+
+	for (int i = 0; i < count; i++)
+		items[i] = UUIDPGetDatum(&accounts[i]);
+	return arg_datum(
+		PointerGetDatum(construct_array(items, count, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
+}
+
+/* The accounts of the rows found, each once, where it comes first. */
+static int
+list_accounts(DueAccount *list, int max, uint64 rows)
+{
+	HASHCTL control = {.keysize = UUID_LEN, .entrysize = UUID_LEN, .hcxt = CurrentMemoryContext};
+	HTAB *known = hash_create("billing due accounts", (long) Min(rows, (uint64) max), &control,
+							  HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	int count = 0;
+
+	for (uint64 i = 0; i < rows && count < max; i++)
+	{
+		bool found;
+
+		add_due(&list[count], i);
+		(void) hash_search(known, &list[count].account, HASH_ENTER, &found);
+		count += !found;
+	}
+	hash_destroy(known);
+	return count;
+}
+
+/*
+ * At most max accounts with something due now, whatever is due first coming
+ * first. When max rows or more are due, there may be others behind them.
+ */
 int
-due_list(DueAccount *list, int max, TimestampTz *earliest)
+due_list(DueAccount *list, int max, DueSearch *search)
 {
 	Call call;
-	TimestampTz now = GetCurrentTimestamp();
+	uint64 rows;
 	int count;
 
 	call_enter(&call);
-	count = (int) Min(
-		(uint64) max,
-		query_execute(&select_due, (NullableDatum[]){arg_time(now), arg_int64(max), arg_ahead()}));
-	*earliest = count == 0 ? DT_NOEND : query_time(0, 3);
-	for (int i = 0; i < count; i++)
-		add_due(&list[i], i);
+	rows = query_execute(
+		&select_due, (NullableDatum[]){arg_time(GetCurrentTimestamp()), arg_int64(max), arg_ahead(),
+									   arg_accounts(search->except, search->except_count)});
+	search->complete = rows < (uint64) max;
+	search->earliest = rows == 0 ? DT_NOEND : query_time(0, 3);
+	count = list_accounts(list, max, rows);
 	call_leave(&call);
 	return count;
 }
@@ -204,7 +248,7 @@ due_fetch(Portal portal, DueAccount *list, int max)
 
 /* Holds that are over, unless that would mean to wait for those who spend. */
 static int64
-lapse_holds(const pg_uuid_t *account, bool *busy)
+lapse_holds(const pg_uuid_t *account, int max, bool *busy)
 {
 	if (!hold_any_overdue(account))
 		return 0;
@@ -215,21 +259,23 @@ lapse_holds(const pg_uuid_t *account, bool *busy)
 		return 0;
 	}
 	(void) giveback_lock(account);
-	return hold_lapse_due(account);
+	return hold_lapse_due(account, max);
 }
 
 /*
  * Writes down what is due for one account, unless somebody else is at work on
- * it; returns the number of rows.
+ * it, but for holds beyond max_holds; returns the number of rows.
  */
 int64
-due_process(const DueAccount *due, bool *busy)
+due_process(DueAccount *due, int max_holds, bool *busy)
 {
 	Call call;
 	Account account;
 	int64 done;
+	int64 lapsed;
 
-	if (!lock_account_if_free(&due->account, LOCK_PLANS, ExclusiveLock))
+	due->left = !lock_account_if_free(&due->account, LOCK_PLANS, ExclusiveLock);
+	if (due->left)
 	{
 		*busy = true;
 		return 0;
@@ -237,7 +283,10 @@ due_process(const DueAccount *due, bool *busy)
 	call_enter(&call);
 	account_require(&account, &due->account);
 	done = expiry_run_account(&account, account_verb_time(&account));
-	done += lapse_holds(&due->account, busy);
+	lapsed = lapse_holds(&due->account, max_holds, busy);
+	done += lapsed;
+	due->left = done == 0;
+	due->again = lapsed == max_holds;
 	if (done > 0)
 		outbox_notify(&due->account);
 	if (due->failed_before)
@@ -262,10 +311,11 @@ due_process_simple(DueAccount *list, int count, bool *busy)
 
 	for (int i = 0; i < count; i++)
 	{
-		list[i].done = false;
+		list[i].done = list[i].left = false;
 		if (list[i].skip || list[i].failed_before)
 			continue;
 		list[i].done = !lock_account_if_free(&list[i].account, LOCK_PLANS, ExclusiveLock);
+		list[i].left = list[i].done;
 		*busy |= list[i].done;
 		if (list[i].done)
 			continue;

@@ -135,15 +135,26 @@ typedef struct DueAccount
 {
 	pg_uuid_t account;
 	bool failed_before;
-	bool skip; /* it failed in this run */
-	bool done; /* with others, in the transaction under way */
+	bool skip;  /* it failed in this run */
+	bool done;  /* with others, in the transaction under way */
+	bool left;  /* nothing could be written: somebody else is at work on it */
+	bool again; /* some of it was left for another transaction */
 } DueAccount;
 
+/* What due_list() is asked, and what it has to tell besides the accounts. */
+typedef struct DueSearch
+{
+	const pg_uuid_t *except; /* accounts that are of no interest */
+	int except_count;
+	bool complete;        /* those listed are all */
+	TimestampTz earliest; /* since when something is due; DT_NOEND: nothing is */
+} DueSearch;
+
 extern bool due_is_replica(void);
-extern int due_list(DueAccount *list, int max, TimestampTz *earliest);
+extern int due_list(DueAccount *list, int max, DueSearch *search);
 extern Portal due_open(void);
 extern int due_fetch(Portal portal, DueAccount *list, int max);
-extern int64 due_process(const DueAccount *due, bool *busy);
+extern int64 due_process(DueAccount *due, int max_holds, bool *busy);
 extern int64 due_process_simple(DueAccount *list, int count, bool *busy);
 extern TimestampTz due_next(TimestampTz after);
 extern int due_record_failure(const pg_uuid_t *account, const ErrorData *error);

@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(46);
+SELECT plan(52);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -9,6 +9,9 @@ SELECT plan(46);
 \set d '''9a000003-0000-4000-8000-0000000000d4'''
 \set e '''9a000003-0000-4000-8000-0000000000e5'''
 \set f '''9a000003-0000-4000-8000-0000000000f6'''
+\set g '''9a000003-0000-4000-8000-0000000001a7'''
+\set h '''9a000003-0000-4000-8000-0000000001b8'''
+\set i '''9a000003-0000-4000-8000-0000000001c9'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -118,6 +121,30 @@ SELECT is(billing.expire_due(), 1::bigint, 'the rest');
 SELECT is(billing.expire_due(), 0::bigint, 'and nothing twice');
 SELECT is((SELECT count(*) FROM billing.event WHERE account_id IN ('9a000003-0000-4000-8000-000000000101', '9a000003-0000-4000-8000-000000000102') AND kind = 'free_plan_assigned'),
     2::bigint, 'each account lost its last plan once');
+
+-- Bought anew before anybody has written down that the last one is over.
+SELECT billing.create_account('Again', id) FROM unnest(ARRAY[:g, :h, :i]::uuid[]) AS id;
+SELECT billing.subscribe(:g, 'month', effective_at => clock_timestamp() - interval '1 day', expires_at => clock_timestamp() + interval '10 ms');
+SELECT pg_sleep(0.02);
+SELECT billing.subscribe(:g, 'other');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :g),
+    'account_created subscription_started subscription_expired free_plan_assigned subscription_started',
+    'what ended is told of before what begins');
+-- An import: whether the time between was without a plan is not known before all of it is there.
+SELECT billing.subscribe(:h, 'month', effective_at => '2020-01-01', expires_at => '2020-02-01');
+SELECT billing.subscribe(:h, 'other', effective_at => '2020-02-01', expires_at => '2020-03-01');
+SELECT billing.subscribe(:h, 'month');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :h),
+    'account_created subscription_started subscription_started subscription_expired subscription_expired free_plan_assigned subscription_started',
+    'what began in the past is not a loss of the plan before it');
+
+-- Ends to be announced at the end of time, of what began at its beginning.
+SET LOCAL billing.expiry_ahead = '20d';
+SELECT billing.subscribe(:i, 'other', effective_at => '4713-01-01 00:00:00+00 BC', expires_at => '294276-12-20 00:00:00+00');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-01'')', :i), 'a clock near the end of time');
+SELECT is((SELECT occurred_at FROM billing.event WHERE account_id = :i AND kind = 'subscription_expiring'), '294276-11-30 00:00:00+00', 'what has lasted since its beginning is announced');
+SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-31'')', :i), 'at the end of time');
+SELECT lives_ok('SELECT billing.expire_due()', 'it stops nobody else');
 
 SELECT finish();
 

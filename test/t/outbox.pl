@@ -239,6 +239,18 @@ my $newest = $other->safe_psql('postgres', "SELECT event_id FROM billing.event W
 is(join(' ', drain('ordered')), "@open $newest", 'what was open, then what is new');
 is(scalar drain('fresh'), $other->safe_psql('postgres', 'SELECT count(*) FROM billing.event'), 'a new consumer sees all');
 
+# Who knows how far he was says so, ahead of what he was given: of the batch, and no further.
+$node->safe_psql('postgres', "SELECT billing.next_events('ahead', 1)");
+my $latest = 'SELECT event_id FROM billing.event ORDER BY event_id DESC LIMIT 1';
+my $last = $node->safe_psql('postgres', $latest);
+$node->safe_psql('postgres', "SELECT billing.create_account('behind')");
+my $next = $node->safe_psql('postgres', $latest);
+my ($rc, $out, $err) = $node->psql('postgres', "\\set VERBOSITY sqlstate\nSELECT billing.ack_events('ahead', '$next')");
+like($err, qr/ERROR:  22023/, 'an event that came after the batch');
+$node->safe_psql('postgres', "SELECT billing.ack_events('ahead', '$last')");
+is($node->safe_psql('postgres', "SELECT event_id FROM billing.next_events('ahead')"), $next,
+    'what is before the event acknowledged counts as dealt with');
+
 # The notification is sent where nobody can prepare a transaction.
 sub notified
 {

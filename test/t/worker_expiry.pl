@@ -61,8 +61,29 @@ ok($node->poll_query_until('postgres', q{SELECT count(*) = 1 FROM billing.event
 ok($node->poll_query_until('postgres', q{SELECT closed_at IS NOT NULL FROM billing.plan_order}),
     'an order lapses');
 
+# What somebody set for the database, for sessions of his own.
+my @set = ("default_transaction_read_only = on", "default_transaction_isolation = 'serializable'",
+    "session_replication_role = 'replica'", "statement_timeout = '20ms'", "idle_in_transaction_session_timeout = '20ms'",
+    "lock_timeout = '1ms'", "billing.require_binding = on");
+push @set, "transaction_timeout = '20ms'"
+    if $node->safe_psql('postgres', q{SELECT count(*) FROM pg_settings WHERE name = 'transaction_timeout'});
+$node->safe_psql('postgres', q{
+    CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.1); RETURN NEW; END';
+    CREATE TRIGGER slow BEFORE INSERT ON billing.event FOR EACH ROW WHEN (NEW.kind = 'subscription_expired') EXECUTE FUNCTION slow();});
+# once the worker has left that began without them
+ok($node->poll_query_until('postgres', q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'billing worker'}), 'idle');
+$node->safe_psql('postgres', join(';', (map { "ALTER DATABASE postgres SET $_" } @set), subscribe_for('set', '1 s')));
+{
+    local $ENV{PGOPTIONS} = join ' ', map { "-c $_=0" } grep { /_timeout/ } map { /(\w+)/ } @set;
+    happened($node, 'postgres', 'set', 1, 'what is set for the database does not concern the worker');
+}
+$node->safe_psql('template1', 'ALTER DATABASE postgres RESET ALL');
+$node->safe_psql('postgres', 'DROP TRIGGER slow ON billing.event');
+
 # Ends that are announced, once each, and not those of subscriptions that are shorter than that.
 $node->safe_psql('postgres', q{ALTER DATABASE postgres SET billing.expiry_ahead = '1h'});
+# whose clock leaves no room for it, and who has no plan at all
+$node->safe_psql('postgres', q{SELECT billing.set_test_clock(billing.create_account('end of time'), '294276-12-31 23:30+00')});
 my $announced = $node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('announced'), 'pro',
     expires_at => clock_timestamp() + interval '1 hour 500 ms')});
 $node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('short'), 'pro',
