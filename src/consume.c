@@ -203,24 +203,28 @@ compare_lock_order(const void *a, const void *b)
 
 /*
  * In one order for every session, so that two batches cannot deadlock. A large
- * batch would fill the lock table: it keeps all changes out instead.
+ * batch would fill the lock table: it keeps all changes out instead. What will
+ * need the exclusive lock takes it at once, since two that both went from one to
+ * the other would wait for each other.
  */
 static void
 lock_batch(const Batch *batch)
 {
 	const pg_uuid_t **accounts = palloc(sizeof(pg_uuid_t *) * (batch->accounts.count + 1));
+	bool share = engine_enabled() && !spend_ledger_is_watched();
 
 	for (int i = 0; i < batch->accounts.count; i++)
 		accounts[i] = DatumGetUUIDP(batch->accounts.values[i]);
 	qsort(accounts, batch->accounts.count, sizeof(pg_uuid_t *), compare_lock_order);
 	if (batch->accounts.count > settings_batch_lock_limit)
-		engine_enabled() ? lock_all_to_spend() : lock_all_to_change();
+		share ? lock_all_to_spend() : lock_all_to_change();
 	else
 		for (int i = 0; i < batch->accounts.count; i++)
 			if ((i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0) &&
 				binding_admits(accounts[i]))
 				lock_account(accounts[i], LOCK_TOKENS,
-							 engine_may_serve(accounts[i]) ? RowExclusiveLock : ExclusiveLock);
+							 share && engine_may_serve(accounts[i]) ? RowExclusiveLock
+																	: ExclusiveLock);
 	pfree(accounts);
 }
 

@@ -230,13 +230,19 @@ has_dry_slot(const EngineEntry *entry)
 
 /* What grants beyond the slots have for the request: part of what remains, but not to be taken. */
 static int64
-beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app)
+beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app, int64 *undecided)
 {
 	int64 sum = 0;
 
 	for (int i = 0; i < entry->beyonds; i++)
-		if (entry->beyond[i].app == 0 || (request->app != NULL && entry->beyond[i].app == app))
-			sum = engine_add(sum, entry->beyond[i].available);
+	{
+		const EngineBeyond *beyond = &entry->beyond[i];
+
+		if (beyond->app != 0 && (request->app == NULL || beyond->app != app))
+			continue;
+		sum = engine_add(sum, beyond->available);
+		*undecided = engine_add(*undecided, beyond->undecided);
+	}
 	return sum;
 }
 
@@ -262,7 +268,7 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 							   slot->undecided -
 								   (slot->undecided > 0 ? engine_own_undecided(entry, slot) : 0));
 	}
-	take->remaining = engine_add(available, beyond_slots(entry, request, app));
+	take->remaining = engine_add(available, beyond_slots(entry, request, app, &undecided));
 	if (available >= request->tokens && !take->may_take)
 		return ENGINE_READY;
 	if (available >= request->tokens)
@@ -271,11 +277,11 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 		take->remaining -= request->tokens;
 		return ENGINE_TAKEN;
 	}
+	if (entry->hold_due > take->now && request->tokens > engine_add(take->remaining, undecided))
+		return ENGINE_SHORT;
 	if (entry->beyonds > 0 && has_dry_slot(entry))
 		return ENGINE_REBUILD;
-	if (entry->beyonds > 0 || entry->hold_due <= take->now)
-		return ENGINE_LEDGER;
-	return request->tokens > engine_add(available, undecided) ? ENGINE_SHORT : ENGINE_UNCERTAIN;
+	return entry->beyonds > 0 || entry->hold_due <= take->now ? ENGINE_LEDGER : ENGINE_UNCERTAIN;
 }
 
 /*

@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
 #include "common/int.h"
 #include "utils/snapmgr.h"
@@ -17,6 +16,7 @@
 #include "giveback.h"
 #include "lock.h"
 #include "probe.h"
+#include "spend.h"
 
 static void
 add_drawn(DrawnList *list, Probe *probe)
@@ -81,16 +81,6 @@ giveback_drawn_by_request(const pg_uuid_t *account, int64 first_entry_no)
 	return list;
 }
 
-static bool
-somebody_watches_ledger(void)
-{
-	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
-	bool watched = writer_has_foreign_triggers(ledger);
-
-	table_close(ledger, AccessShareLock);
-	return watched;
-}
-
 /*
  * The mode in which the account is to be locked for a return, which does nobody
  * any harm. Exclusive, if the numbers are to come from the ledger. Who has to
@@ -100,7 +90,7 @@ somebody_watches_ledger(void)
 LOCKMODE
 giveback_lock_mode(const pg_uuid_t *account)
 {
-	return engine_may_number(account) && !somebody_watches_ledger() ? RowExclusiveLock
+	return engine_may_number(account) && !spend_ledger_is_watched() ? RowExclusiveLock
 																	: ExclusiveLock;
 }
 

@@ -45,6 +45,17 @@ spend_prevent(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
+/* Somebody's trigger sees every row of the ledger: they are written under the exclusive lock. */
+bool
+spend_ledger_is_watched(void)
+{
+	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
+	bool watched = writer_has_foreign_triggers(ledger);
+
+	table_close(ledger, AccessShareLock);
+	return watched;
+}
+
 void
 spend_begin(Spender *spender, bool locked)
 {

@@ -44,6 +44,7 @@ typedef struct Spender
 } Spender;
 
 extern void spend_prevent(const char *function);
+extern bool spend_ledger_is_watched(void);
 extern void spend_begin(Spender *spender, bool locked);
 extern void spend_serve(Spender *spender, const SpendRequest *request, SpendAnswer *answer);
 extern void spend_end(Spender *spender);

@@ -24,7 +24,13 @@ sub account
     return $id;
 }
 
-sub sessions { return map { Billing::Session->new($node) } 1 .. $_[0]; }
+sub sessions
+{
+    my ($count) = @_;
+    my @sessions = map { Billing::Session->new($node) } 1 .. $count;
+    $_->query("SET statement_timeout = '60s'") for @sessions;
+    return @sessions;
+}
 
 sub take { my ($id, $tokens) = @_; return "SELECT granted, tokens_remaining FROM billing.try_consume_tokens('$id', $tokens)"; }
 
@@ -112,10 +118,101 @@ sub lapse_under_a_trigger
 sub watch { $node->safe_psql('postgres', 'CREATE TRIGGER see AFTER INSERT ON billing.ledger FOR EACH ROW EXECUTE FUNCTION public.see()'); return; }
 sub unwatch { $node->safe_psql('postgres', 'DROP TRIGGER see ON billing.ledger'); return; }
 
+sub batch
+{
+    my ($tokens, @ids) = @_;
+    my $list = join ', ', map { "'$_'" } @ids;
+    return "SELECT string_agg(concat_ws(' ', granted, tokens_remaining), ', ' ORDER BY ordinal) FROM billing.consume_tokens_batch("
+      . "ARRAY[$list]::uuid[], array_fill($tokens, ARRAY[" . scalar(@ids) . ']))';
+}
+
+# Batches that are let in at the same moment: until then somebody has the accounts for himself.
+sub at_once
+{
+    my ($what, $setting, @batches) = @_;
+    my ($gate, @clients) = sessions(1 + @batches);
+    my %ids = map { $_ => 1 } map { /'([0-9a-f-]{36})'/g } @batches;
+    $gate->query('BEGIN');
+    $gate->query("UPDATE billing.account SET name = name WHERE account_id = '$_'") for sort keys %ids;
+    for my $i (0 .. $#batches)
+    {
+        $clients[$i]->query($setting);
+        $clients[$i]->send($batches[$i]);
+        $node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $clients[$i]{backend}") or die;
+    }
+    $gate->query('COMMIT');
+    my @answers = map { $_->answer } @clients;
+    sound($what, $_) for sort keys %ids;
+    $_->close for $gate, @clients;
+    return join ' | ', sort @answers;
+}
+
+my %limits = ('one by one' => 'RESET billing.batch_lock_limit', 'all at once' => 'SET billing.batch_lock_limit = 1');
+
+# More than all grants have, whatever becomes of others: also where the slots do not show every grant.
+sub short_for_certain
+{
+    for my $how (sort keys %limits)
+    {
+        my @ids = map { account((10) x 6) } 1 .. 2;
+        is(at_once("short, locked $how", $limits{$how}, (batch(61, @ids)) x 2), 'f 60, f 60 | f 60, f 60', "locked $how: two batches are short of tokens");
+    }
+    my $id = account((10) x 6);
+    my ($one, $two) = sessions(2);
+    $_->query('BEGIN') for $one, $two;
+    is($one->query(batch(1, $id)), 't 59', 'the one has consumed');
+    is($two->query(batch(1, $id)), 't 58', 'the other too');
+    $_->query("SET lock_timeout = '500ms'") for $one, $two;
+    is($one->query(batch(60, $id)), 'f 58', 'what the other might give back would not be enough');
+    is($two->query(take($id, 60)), 'f|58', 'to the other neither');
+    is($two->query(take($id, 59)), 'ERROR:  55P03', 'what might be enough is not denied');
+    $_->query('ROLLBACK') for $one, $two;
+    is($two->query(take($id, 60)), 't|0', 'and it is there');
+    sound('short for certain', $id);
+    $_->close for $one, $two;
+    return;
+}
+
+# What is taken from a grant without a slot is undecided like any other.
+sub undecided_beyond_the_slots
+{
+    my $id = account((10) x 4);
+    my ($one, $two) = sessions(2);
+    $one->query('BEGIN');
+    is($one->query(take($id, 35)), 't|5', 'taken from four grants');
+    # drawn on before them: now they have no slots, or not all
+    $two->query("SELECT billing.grant_tokens('$id', 2, priority => -1) FROM generate_series(1, 4)");
+    is($two->query(take($id, 1)), 't|12', 'others are drawn on first');
+    is($two->query(take($id, 48)), 'f|12', 'more than there could be is denied');
+    $two->query("SET lock_timeout = '200ms'");
+    is($two->query(take($id, 47)), 'ERROR:  55P03', 'as much as there could be is not');
+    $one->query('ROLLBACK');
+    is($two->query(take($id, 47)), 't|0', 'and is there when the other is rolled back');
+    sound('undecided beyond the slots', $id);
+    $_->close for $one, $two;
+    return;
+}
+
+sub batches_under_a_trigger
+{
+    watch();
+    for my $how (sort keys %limits)
+    {
+        my @ids = map { account(100) } 1 .. 2;
+        is(at_once("watched, locked $how", $limits{$how}, (batch(1, @ids)) x 3), 't 97, t 97 | t 98, t 98 | t 99, t 99',
+            "locked $how: batches of which somebody watches each row");
+    }
+    unwatch();
+    return;
+}
+
 lapse_beside_a_consumer('one grant', 100);
 lapse_beside_a_consumer('grants without a slot', (10) x 3, (20) x 6);
 two_returns('two holds', 'release_hold(\'HOLD\')', 'capture_hold(\'HOLD\', 4)');
 two_returns('two refunds', "refund_tokens('ACCOUNT', '1')", "refund_tokens('ACCOUNT', '2')");
 lapse_under_a_trigger();
+batches_under_a_trigger();
+short_for_certain();
+undecided_beyond_the_slots();
 $node->stop;
 done_testing();
