@@ -173,6 +173,42 @@ sub short_for_certain
     return;
 }
 
+# More than the slots have, but not more than there is: the ledger decides, for one after the other.
+sub beyond_the_slots
+{
+    for my $round (1 .. 3)
+    {
+        my @ids = map { account((10) x 6) } 1 .. 3;
+        is(at_once('beyond the slots', $limits{'one by one'}, batch(45, @ids), batch(45, reverse @ids)), 'f 15, f 15, f 15 | t 15, t 15, t 15',
+            'of two batches that need the ledger one comes first, at every account');
+    }
+    return;
+}
+
+# Two batches whose accounts are in different orders are both held up after their first take.
+sub waits_in_one_order
+{
+    $node->safe_psql('postgres', 'CREATE FUNCTION public.pause(action text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN '
+          . 'PERFORM pg_advisory_xact_lock_shared(1) WHERE action = \'pause\'; RETURN action; END $$; '
+          . 'CREATE INDEX pause ON billing.ledger (public.pause(action)) WHERE action = \'pause\'');
+    my @ids = map { account(10) } 1 .. 2;
+    my ($gate, @clients) = sessions(3);
+    $gate->query('SELECT pg_advisory_lock(1)');
+    for my $client (@clients)
+    {
+        (my $batch = batch(6, @ids)) =~ s/\)$/, NULL, NULL, ARRAY['pause', NULL])/;
+        $client->send($batch);
+        $node->poll_query_until('postgres', "SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $client->{backend}") or die;
+        @ids = reverse @ids;
+    }
+    $gate->query('SELECT pg_advisory_unlock(1)');
+    is(join(' | ', sort map { $_->answer } @clients), 'f 4, f 4 | t 4, t 4', 'two batches in different orders: one comes first, at every account');
+    $node->safe_psql('postgres', 'DROP INDEX billing.pause');
+    sound('in one order', $_) for @ids;
+    $_->close for $gate, @clients;
+    return;
+}
+
 # What is taken from a grant without a slot is undecided like any other.
 sub undecided_beyond_the_slots
 {
@@ -213,6 +249,8 @@ two_returns('two refunds', "refund_tokens('ACCOUNT', '1')", "refund_tokens('ACCO
 lapse_under_a_trigger();
 batches_under_a_trigger();
 short_for_certain();
+beyond_the_slots();
+waits_in_one_order();
 undecided_beyond_the_slots();
 $node->stop;
 done_testing();
