@@ -238,7 +238,7 @@ CREATE FUNCTION billing.consume_tokens_batch(
 ) RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_consume_tokens_batch';
 COMMENT ON FUNCTION billing.consume_tokens_batch(uuid[], bigint[], text[], text[], text[], bigint[]) IS
-'try_consume_tokens for each item, in input order. Call it in FROM. ordinals: names of the items; NULL: 1, 2, …. Any error undoes the whole batch.
+'try_consume_tokens for each item; answers, and the items of one account, are in input order. Call it in FROM. ordinals: names of the items; NULL: 1, 2, …. Any error undoes the whole batch.
 Errors: 22004 NULL account_ids or tokens; 2202E lengths or dimensions that differ, NULL in account_ids, tokens or ordinals; PB008, PB016, 22023 and 22001 as consume_tokens.';
 
 CREATE FUNCTION billing.tokens_remaining(account_id uuid, app text DEFAULT NULL) RETURNS bigint

@@ -16,7 +16,6 @@
 #include "account.h"
 #include "argument.h"
 #include "balance.h"
-#include "binding.h"
 #include "engine.h"
 #include "lock.h"
 #include "settings.h"
@@ -192,36 +191,83 @@ batch_request(const Batch *batch, int i)
 	return request;
 }
 
-static int
-compare_lock_order(const void *a, const void *b)
+/* Where an item stands in the batch, and what says when its turn is. */
+typedef struct BatchTurn
 {
-	uint64 x = hash_bytes_extended((*(const pg_uuid_t *const *) a)->data, UUID_LEN, 0);
-	uint64 y = hash_bytes_extended((*(const pg_uuid_t *const *) b)->data, UUID_LEN, 0);
+	uint64 rank;
+	const pg_uuid_t *account;
+	int item;
+} BatchTurn;
 
-	return x < y ? -1 : x > y ? 1 : 0;
+static int
+compare_turns(const void *a, const void *b)
+{
+	const BatchTurn *x = a;
+	const BatchTurn *y = b;
+	int order = x->rank < y->rank ? -1 : x->rank > y->rank;
+
+	if (order == 0)
+		order = memcmp(x->account->data, y->account->data, UUID_LEN);
+	return order != 0 ? order : x->item - y->item;
 }
 
 /*
- * In one order for every session, so that two batches cannot deadlock. A large
- * batch would fill the lock table: it keeps all changes out instead.
+ * Account after account, in one order for every session: who waits for one, its
+ * lock or what others have taken, holds only those that come before it, so that
+ * two batches do not wait for each other. The items of one account stay in the
+ * order of the batch.
  */
-static void
-lock_batch(const Batch *batch)
+static BatchTurn *
+batch_turns(const Batch *batch)
 {
-	const pg_uuid_t **accounts = palloc(sizeof(pg_uuid_t *) * (batch->accounts.count + 1));
+	int count = batch->accounts.count;
+	BatchTurn *turns = palloc(sizeof(BatchTurn) * (count + 1));
 
-	for (int i = 0; i < batch->accounts.count; i++)
-		accounts[i] = DatumGetUUIDP(batch->accounts.values[i]);
-	qsort(accounts, batch->accounts.count, sizeof(pg_uuid_t *), compare_lock_order);
-	if (batch->accounts.count > settings_batch_lock_limit)
-		engine_enabled() ? lock_all_to_spend() : lock_all_to_change();
+	for (int i = 0; i < count; i++)
+	{
+		turns[i].account = DatumGetUUIDP(batch->accounts.values[i]);
+		turns[i].rank = hash_bytes_extended(turns[i].account->data, UUID_LEN, 0);
+		turns[i].item = i;
+	}
+	qsort(turns, count, sizeof(BatchTurn), compare_turns);
+	return turns;
+}
+
+/*
+ * A large batch would fill the lock table: it keeps all changes out instead, or
+ * everybody, where nothing may be taken from memory. True: it is such a one.
+ */
+static bool
+lock_large_batch(const Batch *batch)
+{
+	if (batch->accounts.count <= settings_batch_lock_limit)
+		return false;
+	if (engine_enabled() && !spend_ledger_is_watched())
+		lock_all_to_spend();
 	else
-		for (int i = 0; i < batch->accounts.count; i++)
-			if ((i == 0 || memcmp(accounts[i], accounts[i - 1], UUID_LEN) != 0) &&
-				binding_admits(accounts[i]))
-				lock_account(accounts[i], LOCK_TOKENS,
-							 engine_may_serve(accounts[i]) ? RowExclusiveLock : ExclusiveLock);
-	pfree(accounts);
+		lock_all_to_change();
+	return true;
+}
+
+static SpendAnswer *
+serve_batch(const Batch *batch)
+{
+	int count = batch->accounts.count;
+	SpendRequest *requests = palloc(sizeof(SpendRequest) * (count + 1));
+	SpendAnswer *answers = palloc(sizeof(SpendAnswer) * (count + 1));
+	BatchTurn *turns = batch_turns(batch);
+	Spender spender;
+
+	for (int i = 0; i < count; i++)
+		requests[i] = batch_request(batch, i);
+	spend_begin(&spender, lock_large_batch(batch));
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		spend_serve(&spender, &requests[turns[i].item], &answers[turns[i].item]);
+	}
+	spend_end(&spender);
+	return answers;
 }
 
 static void
@@ -243,33 +289,24 @@ put_batch_answer(ReturnSetInfo *rsinfo, const Batch *batch, int i, const SpendAn
  *		idempotency_keys text[], actions text[], ordinals bigint[])
  *		→ SETOF (ordinal, granted, reason, tokens_remaining, replayed)
  *
- * try_consume_tokens for each item, in input order; ordinals name the items
- * (default 1, 2, …). Arrays that differ in length or dimension, or a NULL in
- * account_ids, tokens or ordinals: 2202E. The other errors are those of
- * consume_tokens; any error undoes the whole batch.
+ * try_consume_tokens for each item; answers, and the items of one account, are
+ * in input order; ordinals name the items (default 1, 2, …). Arrays that differ
+ * in length or dimension, or a NULL in account_ids, tokens or ordinals: 2202E.
+ * The other errors are those of consume_tokens; any error undoes the whole batch.
  */
 Datum
 billing_consume_tokens_batch(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Batch batch;
-	Spender spender;
+	SpendAnswer *answers;
 
 	spend_prevent("billing.consume_tokens_batch()");
 	InitMaterializedSRF(fcinfo, 0);
 	batch = batch_from_arguments(fcinfo);
-	lock_batch(&batch);
-	spend_begin(&spender, true);
+	answers = serve_batch(&batch);
 	for (int i = 0; i < batch.accounts.count; i++)
-	{
-		SpendRequest request = batch_request(&batch, i);
-		SpendAnswer answer;
-
-		CHECK_FOR_INTERRUPTS();
-		spend_serve(&spender, &request, &answer);
-		put_batch_answer(rsinfo, &batch, i, &answer);
-	}
-	spend_end(&spender);
+		put_batch_answer(rsinfo, &batch, i, &answers[i]);
 	return (Datum) 0;
 }
 

@@ -66,6 +66,7 @@ extern void engine_retire_all(void);
 extern EngineOutcome engine_take(const EngineRequest *request, Relation ledger, EngineTake *take);
 extern EngineOutcome engine_peek(const EngineRequest *request, Relation ledger, EngineTake *take);
 extern bool engine_number(const pg_uuid_t *account, Relation ledger, int rows, EngineTake *take);
+extern bool engine_may_number(const pg_uuid_t *account);
 extern void engine_land(void);
 extern void engine_withdraw(const EngineTake *take);
 extern void engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens);

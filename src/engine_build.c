@@ -129,21 +129,24 @@ static void
 add_beyond(EngineEntry *entry, const GrantBalance *grant)
 {
 	uint64 app = engine_app_id(grant->app);
+	EngineBeyond *beyond;
+	int at = 0;
 
-	for (int i = 0; i < entry->beyonds; i++)
-		if (entry->beyond[i].app == app)
-		{
-			entry->beyond[i].available =
-				engine_add(entry->beyond[i].available, Max(balance_available(grant), 0));
-			return;
-		}
-	if (entry->beyonds == ENGINE_BEYOND)
+	while (at < entry->beyonds && entry->beyond[at].app != app)
+		at++;
+	if (at == ENGINE_BEYOND)
 	{
 		entry->crowded = true;
 		return;
 	}
-	entry->beyond[entry->beyonds].app = app;
-	entry->beyond[entry->beyonds++].available = Max(balance_available(grant), 0);
+	beyond = &entry->beyond[at];
+	if (at == entry->beyonds)
+	{
+		*beyond = (EngineBeyond){.app = app};
+		entry->beyonds++;
+	}
+	beyond->available = engine_add(beyond->available, Max(balance_available(grant), 0));
+	beyond->undecided = engine_add(beyond->undecided, grant->undecided);
 }
 
 /*

@@ -33,13 +33,17 @@ typedef struct EngineKey
 	pg_uuid_t account;
 } EngineKey;
 
-/* Grants beyond the slots, summed by app: nothing is taken from them before a build. */
+/*
+ * Grants beyond the slots, summed by app: nothing is taken from them before a build, and what
+ * gives tokens back to one has the entry built anew.
+ */
 #define ENGINE_BEYOND 3
 
 typedef struct EngineBeyond
 {
 	uint64 app; /* engine_app_id; 0: every app */
 	int64 available;
+	int64 undecided; /* as a slot's */
 } EngineBeyond;
 
 /* One grant. */

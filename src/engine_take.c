@@ -47,6 +47,7 @@ static int addition_head[CHAINS]; /* as chain_head */
 
 static bool callbacks_registered = false;
 
+static Addition *find_addition(const pg_uuid_t *account);
 static void remember_addition(const pg_uuid_t *account, bool uncounted);
 static void retire(const EngineKey *key);
 static void transaction_ended(XactEvent event, void *arg);
@@ -112,6 +113,16 @@ note(const EngineEntry *entry, const EngineSlot *slot, int64 tokens, bool landed
 	take->tokens = tokens;
 	take->generation = entry->generation;
 	take->landed = landed;
+}
+
+/* NULL: this transaction has neither tokens nor numbers from the account's entry. */
+static const OwnTake *
+newest_note(const pg_uuid_t *account)
+{
+	for (int at = chain_head[chain_of(account)]; at > 0; at = own[at - 1].next)
+		if (memcmp(own[at - 1].key.account.data, account->data, UUID_LEN) == 0)
+			return &own[at - 1];
+	return NULL;
 }
 
 /* Forgets the newest one. */
@@ -244,13 +255,19 @@ has_dry_slot(const EngineEntry *entry)
 
 /* What grants beyond the slots have for the request: part of what remains, but not to be taken. */
 static int64
-beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app)
+beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app, int64 *undecided)
 {
 	int64 sum = 0;
 
 	for (int i = 0; i < entry->beyonds; i++)
-		if (entry->beyond[i].app == 0 || (request->app != NULL && entry->beyond[i].app == app))
-			sum = engine_add(sum, entry->beyond[i].available);
+	{
+		const EngineBeyond *beyond = &entry->beyond[i];
+
+		if (beyond->app != 0 && (request->app == NULL || beyond->app != app))
+			continue;
+		sum = engine_add(sum, beyond->available);
+		*undecided = engine_add(*undecided, beyond->undecided);
+	}
 	return sum;
 }
 
@@ -276,7 +293,7 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 							   slot->undecided -
 								   (slot->undecided > 0 ? engine_own_undecided(entry, slot) : 0));
 	}
-	take->remaining = engine_add(available, beyond_slots(entry, request, app));
+	take->remaining = engine_add(available, beyond_slots(entry, request, app, &undecided));
 	if (available >= request->tokens && !take->may_take)
 		return ENGINE_READY;
 	if (available >= request->tokens)
@@ -285,11 +302,11 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 		take->remaining -= request->tokens;
 		return ENGINE_TAKEN;
 	}
+	if (entry->hold_due > take->now && request->tokens > engine_add(take->remaining, undecided))
+		return ENGINE_SHORT;
 	if (entry->beyonds > 0 && has_dry_slot(entry))
 		return ENGINE_REBUILD;
-	if (entry->beyonds > 0 || entry->hold_due <= take->now)
-		return ENGINE_LEDGER;
-	return request->tokens > engine_add(available, undecided) ? ENGINE_SHORT : ENGINE_UNCERTAIN;
+	return entry->beyonds > 0 || entry->hold_due <= take->now ? ENGINE_LEDGER : ENGINE_UNCERTAIN;
 }
 
 /*
@@ -384,29 +401,63 @@ take_numbers(EngineEntry *entry, int rows, EngineTake *take)
 }
 
 /*
+ * Whether the entry tells the next number to who must not build it. One that was
+ * retired does, to who has had a number or tokens from it as it is: since then his
+ * lock has kept out whoever writes rows without asking the entry.
+ */
+static bool
+tells_numbers(const EngineEntry *entry, Oid storage, bool may_build)
+{
+	const OwnTake *newest;
+
+	if (entry->storage != storage || entry->state == ENTRY_CLOSED)
+		return false;
+	if (entry->state == ENTRY_VALID || may_build)
+		return entry->state == ENTRY_VALID;
+	newest = newest_note(&entry->key.account);
+	return newest != NULL && newest->generation == entry->generation;
+}
+
+/* Whether rows that return tokens will get their numbers from the entry, as far as can be foreseen. */
+bool
+engine_may_number(const pg_uuid_t *account)
+{
+	return engine_enabled() && !lock_held_exclusively(account, LOCK_TOKENS) &&
+		   (find_addition(account) == NULL || newest_note(account) != NULL);
+}
+
+/*
  * Numbers for rows that take nothing. False: the ledger has to tell, under the
- * exclusive lock.
+ * exclusive lock. Who added tokens must not build, but has no need to.
  */
 bool
 engine_number(const pg_uuid_t *account, Relation ledger, int rows, EngineTake *take)
 {
-	EngineKey key = engine_key(account);
+	Oid storage = compat_relation_storage(ledger);
+	bool may_build;
+	EngineKey key;
 
+	if (!engine_may_number(account))
+		return false;
+	may_build = engine_may_serve(account);
+	key = engine_key(account);
 	(void) GetCurrentTransactionId();
 	reserve(1);
 	for (;;)
 	{
 		EngineSet *set = engine_lock_set(&key);
 		EngineEntry *entry = engine_find(set, &key);
-		bool valid = entry != NULL && entry->state == ENTRY_VALID &&
-					 entry->storage == compat_relation_storage(ledger);
+		bool told = entry != NULL && tells_numbers(entry, storage, may_build);
+		bool closed = entry != NULL && entry->state == ENTRY_CLOSED;
 
-		if (valid)
+		if (told)
 			take_numbers(entry, rows, take);
 		engine_unlock_set(set);
-		if (valid)
+		if (told)
 			return true;
-		if (!engine_build(account, compat_relation_storage(ledger)))
+		if (closed)
+			engine_sleep(set, &key, is_open);
+		else if (!may_build || !engine_build(account, storage))
 			return false;
 		CHECK_FOR_INTERRUPTS();
 	}

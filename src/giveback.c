@@ -7,7 +7,6 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "access/xact.h"
 #include "common/int.h"
 #include "utils/snapmgr.h"
@@ -18,6 +17,7 @@
 #include "giveback.h"
 #include "lock.h"
 #include "probe.h"
+#include "spend.h"
 
 static void
 add_drawn(DrawnList *list, Probe *probe)
@@ -82,29 +82,23 @@ giveback_drawn_by_request(const pg_uuid_t *account, int64 first_entry_no)
 	return list;
 }
 
-static bool
-somebody_watches_ledger(void)
-{
-	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
-	bool watched = writer_has_foreign_triggers(ledger);
-
-	table_close(ledger, AccessShareLock);
-	return watched;
-}
-
 /*
- * Locks the account for a return, which does nobody any harm. True: the lock is
- * the exclusive one, since there is no engine or it may not serve. Who has to
+ * The mode in which the account is to be locked for a return, which does nobody
+ * any harm. Exclusive, if the numbers are to come from the ledger. Who has to
  * write through somebody's trigger will need that lock, and takes it at once: two
  * who both went from one to the other would wait for each other.
  */
-bool
+LOCKMODE
+giveback_lock_mode(const pg_uuid_t *account)
+{
+	return engine_may_number(account) && !spend_ledger_is_watched() ? RowExclusiveLock
+																	: ExclusiveLock;
+}
+
+void
 giveback_lock(const pg_uuid_t *account)
 {
-	bool exclusive = !engine_may_serve(account) || somebody_watches_ledger();
-
-	lock_account(account, LOCK_TOKENS, exclusive ? ExclusiveLock : RowExclusiveLock);
-	return exclusive;
+	lock_account(account, LOCK_TOKENS, giveback_lock_mode(account));
 }
 
 static int64
@@ -144,15 +138,15 @@ giveback_write(const LedgerRequest *request, const DrawnList *drawn, int64 token
 {
 	int rows = rows_needed(drawn, tokens);
 	EngineTake numbers;
-	bool numbered = false;
+	bool numbered;
 	Writer writer;
 	int64 left = tokens;
 
 	if (rows == 0)
 		return;
 	writer_begin(&writer, TABLE_LEDGER);
-	if (engine_may_serve(request->account) && !writer.foreign_triggers)
-		numbered = engine_number(request->account, writer.table, rows, &numbers);
+	numbered =
+		!writer.foreign_triggers && engine_number(request->account, writer.table, rows, &numbers);
 	if (!numbered)
 	{
 		lock_account(request->account, LOCK_TOKENS, ExclusiveLock);

@@ -237,7 +237,7 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 						   " were to be captured.",
 						   hold.tokens, used),
 				 errhint("Capture at most what is held, and consume the rest.")));
-	(void) giveback_lock(&hold.account);
+	giveback_lock(&hold.account);
 	account_require(&account, &hold.account);
 	now = account_verb_time(&account);
 	if (query_execute(&end_hold, (NullableDatum[]){arg_uuid(&hold.account), arg_uuid(hold_id)}) > 0)

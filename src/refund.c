@@ -119,7 +119,7 @@ billing_refund_tokens(PG_FUNCTION_ARGS)
 	key = argument_key_or_null(fcinfo, 1, "idempotency_key");
 	if (!PG_ARGISNULL(2))
 		argument_check_tokens(PG_GETARG_INT64(2));
-	(void) giveback_lock(id);
+	giveback_lock(id);
 	lock_account(id, LOCK_REFUNDS, ExclusiveLock);
 	account_require(&account, id);
 	find_consumption(&consumption, id, key);

@@ -45,13 +45,25 @@ spend_prevent(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
+/* Somebody's trigger sees every row of the ledger: they are written under the exclusive lock. */
+bool
+spend_ledger_is_watched(void)
+{
+	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
+	bool watched = writer_has_foreign_triggers(ledger);
+
+	table_close(ledger, AccessShareLock);
+	return watched;
+}
+
 void
 spend_begin(Spender *spender, bool locked)
 {
 	spender->locked = locked;
 	spender->ledger = NULL;
 	spender->open = false;
-	spender->gave_way = false;
+	spender->shares = false;
+	spender->clean = false;
 }
 
 /*
@@ -366,12 +378,12 @@ serve_from_engine(Spender *spender, const SpendRequest *request, SpendAnswer *an
 		outcome = take(spender, &wanted, &taken);
 		if (outcome == ENGINE_TAKEN)
 		{
+			spender->clean = false;
 			if (complete_take(spender, request, answer, &taken))
 			{
 				replaying &= request->key == NULL;
 				return true;
 			}
-			spender->gave_way = true;
 		}
 		else if (look && outcome != ENGINE_UNCERTAIN)
 			return deny_as(request, answer, outcome, &taken);
@@ -503,23 +515,32 @@ serve_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 	UnregisterSnapshot(snapshot);
 }
 
+static void
+share_account(Spender *spender, const pg_uuid_t *account)
+{
+	if (spender->locked ||
+		(spender->shares && memcmp(spender->account.data, account->data, UUID_LEN) == 0))
+		return;
+	spender->clean = lock_account_fresh(account, LOCK_TOKENS, RowExclusiveLock);
+	spender->shares = true;
+	spender->account = *account;
+}
+
 /*
  * A shared lock taken for nothing is given back, so that two who go on to the
- * exclusive one cannot deadlock. Not so after a row was written and deleted
- * again: to others its number is in use until this transaction ends.
+ * exclusive one cannot deadlock. Not so after a row was written, even if it was
+ * deleted again: to others its number is in use until this transaction ends.
  */
 static bool
 serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 {
-	bool fresh = false;
-
-	if (!spender->locked)
-		fresh = lock_account_fresh(request->account, LOCK_TOKENS, RowExclusiveLock);
+	share_account(spender, request->account);
 	if (!writer_has_foreign_triggers(ledger_of(spender)) &&
 		serve_from_engine(spender, request, answer))
 		return true;
-	if (fresh && !spender->gave_way)
+	if (spender->clean)
 		lock_account_release(request->account, LOCK_TOKENS, RowExclusiveLock);
+	spender->shares = spender->clean = false;
 	return false;
 }
 

@@ -33,17 +33,20 @@ typedef struct SpendAnswer
 	pg_uuid_t hold;  /* made, now or by the first request with the key */
 } SpendAnswer;
 
-/* Serves one request or, with locks that the caller has taken, a batch of them. */
+/* Serves one request or a batch of them, what is asked of one account in a row. */
 typedef struct Spender
 {
-	bool locked; /* the caller holds locks that keep changes out */
+	bool locked;       /* the caller holds locks that keep changes out of all accounts */
+	bool shares;       /* the lock of the account below is held */
+	bool clean;        /* it was taken for this, and nothing has been written under it */
+	pg_uuid_t account; /* which was served last */
 	Relation ledger;
-	bool open;     /* the writer is */
-	bool gave_way; /* a row was deleted again, its key being in use */
+	bool open; /* the writer is */
 	Writer writer;
 } Spender;
 
 extern void spend_prevent(const char *function);
+extern bool spend_ledger_is_watched(void);
 extern void spend_begin(Spender *spender, bool locked);
 extern void spend_serve(Spender *spender, const SpendRequest *request, SpendAnswer *answer);
 extern void spend_end(Spender *spender);

@@ -12,7 +12,6 @@
 
 #include "account.h"
 #include "call.h"
-#include "engine.h"
 #include "expiry.h"
 #include "giveback.h"
 #include "hold.h"
@@ -252,13 +251,12 @@ lapse_holds(const pg_uuid_t *account, int max, bool *busy)
 {
 	if (!hold_any_overdue(account))
 		return 0;
-	if (!lock_account_if_free(account, LOCK_TOKENS,
-							  engine_may_serve(account) ? RowExclusiveLock : ExclusiveLock))
+	if (!lock_account_if_free(account, LOCK_TOKENS, giveback_lock_mode(account)))
 	{
 		*busy = true;
 		return 0;
 	}
-	(void) giveback_lock(account);
+	giveback_lock(account);
 	return hold_lapse_due(account, max);
 }
 

@@ -131,7 +131,7 @@ sub batch_on_to_the_ledger
     is($one->query("$batch(ARRAY['$id', '$id']::uuid[], '{5, 165}')"), 't 235, t 70', 'a batch goes on to the ledger');
     $node->safe_psql('postgres', "SELECT billing.grant_tokens('$id', 40) FROM generate_series(1, 5)");
     $gate->query('SELECT pg_advisory_lock(1)');
-    $one->send("$batch(ARRAY['$id', '$other', '$id']::uuid[], '{10, 1, 260}', NULL, NULL, ARRAY[NULL, 'pause', NULL])");
+    $one->send("$batch(ARRAY['$id', '$other', '$id']::uuid[], '{10, 1, 260}', NULL, NULL, ARRAY['pause', NULL, NULL])");
     blocked($one);
     is($two->query(take($id, 1)), 't|259', 'somebody takes between two items of a batch');
     $gate->query('SELECT pg_advisory_unlock(1)');

@@ -80,7 +80,7 @@ CREATE SCHEMA smith;
 CREATE VIEW smith.pg_proc AS SELECT * FROM pg_catalog.pg_proc
 WHERE pronamespace = 'billing'::regnamespace OR pronamespace = 'pg_catalog'::regnamespace AND provolatile = 'i' AND prorettype IN
     ('uuid'::regtype, 'text'::regtype, 'int8'::regtype, 'bool'::regtype, 'interval'::regtype, 'numeric'::regtype, 'jsonb'::regtype, 'text[]'::regtype, 'timestamptz'::regtype)
-    AND proname !~ '^(repeat|lpad|rpad|byteain|pow|exp|factorial)' AND NOT 'internal'::regtype = ANY (proargtypes);
+    AND proname !~ '^(interval$|repeat|lpad|rpad|byteain|pow|exp|factorial)' AND NOT 'internal'::regtype = ANY (proargtypes);
 GRANT USAGE ON SCHEMA smith TO PUBLIC;
 GRANT SELECT ON smith.pg_proc TO PUBLIC;
 SQL
