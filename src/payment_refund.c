@@ -312,8 +312,9 @@ refund_from_arguments(FunctionCallInfo fcinfo)
  * Records what a provider paid back of a payment, at most what was paid; returns
  * the refund. end_access: the period that the payment bought ends now and its
  * unused tokens are voided; later ones move up; one of a token plan stays where
- * tokens of other payments need it. The same refund again returns the same id. NULL: 22004; malformed provider or provider_ref: 22023, 22001;
- * amount that is not positive, of another currency, or more than what is left of
+ * tokens of other payments need it. The same refund again returns the same id.
+ * NULL: 22004; malformed provider or provider_ref: 22023, 22001; amount that is
+ * not positive, of another currency, or more than what is left of
  * the payment: PB015; unknown payment: PB016; reference of another refund: PB008.
  */
 Datum
