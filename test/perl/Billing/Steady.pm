@@ -6,6 +6,7 @@ package Billing::Steady;
 use strict;
 use warnings;
 
+use Billing::Memory;
 use Exporter 'import';
 use IPC::Run;
 use List::Util qw(max sum0);
@@ -196,9 +197,10 @@ sub steady
 sub judge
 {
     my ($node, @samples) = @_;
-    level('backend', 1.05, 200, @samples);
-    level('worker', 1.05, 200, @samples);
-    level('launcher', 1.05, 200, @samples);
+    if (resident_is_known())
+    {
+        level($_, 1.05, 200, @samples) for qw(backend worker launcher);
+    }
     level('dead', 1.2, 5, @samples);
     level('leaf', 1.1, 5, @samples);
     level('row', 1.02, 5, @samples);
