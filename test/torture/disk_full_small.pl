@@ -1,11 +1,11 @@
-# A small file system is really full, forty times; and once what is then lost has to be missed.
+# A small file system is really full, a hundred times.
 #
 # Minutes: 5
 
 use strict;
 use warnings;
 
-use Billing::SmallDisk data => 192, log => 32;
+use Billing::SmallDisk data => 256, log => 32;
 use Billing::DiskFull;
 
-disk_full_test(name => 'small_long', rounds => [ 20, 10, 10 ], noticed => 1, required => 1);
+disk_full_test(name => 'small_long', rounds => [ 40, 30, 30 ], required => 1);
