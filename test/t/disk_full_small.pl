@@ -3,7 +3,7 @@
 use strict;
 use warnings;
 
-use Billing::SmallDisk data => 64, log => 32;
+use Billing::SmallDisk data => 80, log => 32;
 use Billing::DiskFull;
 
 disk_full_test(name => 'small', rounds => [ 2, 1, 1 ]);

@@ -1,6 +1,6 @@
-# A small file system is really full, a hundred times.
+# A small file system is really full, sixty times.
 #
-# Minutes: 5
+# Minutes: 3
 
 use strict;
 use warnings;
@@ -8,4 +8,4 @@ use warnings;
 use Billing::SmallDisk data => 256, log => 32;
 use Billing::DiskFull;
 
-disk_full_test(name => 'small_long', rounds => [ 40, 30, 30 ], required => 1);
+disk_full_test(name => 'small_long', rounds => [ 24, 18, 18 ], required => 1);

@@ -208,7 +208,8 @@ sub full
     {
         like(stopped($from), qr/^ *53100: .*No space left on device/, "$what: the server stops");
         my $failed = load_stop(@pids);
-        $node->start;
+        my $at = -s $node->logfile;
+        $node->start(fail_ok => 1) or BAIL_OUT("$what: no start: " . slurp_file($node->logfile, $at));
         judge("$what, after a start", $failed);
         $total{"$name, stopped"}++;
     }
