@@ -70,7 +70,7 @@ sub disk_full_test
     return;
 }
 
-# The data on one file system and the log of changes on the other. Pages are left half empty, so that every
+# The data on one file system and the log of changes on the other. Pages are filled to a tenth, so that every
 # table soon needs another one; segments are made when they are needed, so that a full disk is met.
 sub new_server
 {
