@@ -67,9 +67,10 @@ static SqlQuery select_followed = {
 
 static SqlQuery select_in_the_way = {
 	.sql = "SELECT effective_at FROM billing.subscription WHERE account_id = $1 AND plan = $2 "
-		   "AND NOT void AND effective_at < $4 AND expires_at > $3 ORDER BY effective_at LIMIT 1",
-	.nargs = 4,
-	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+		   "AND NOT void AND effective_at < $4 AND expires_at > $3 "
+		   "AND subscription_id IS DISTINCT FROM $5 ORDER BY effective_at LIMIT 1",
+	.nargs = 5,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID}};
 
 static SqlQuery insert_subscription = {
 	.sql =
@@ -259,14 +260,18 @@ subscription_expected_time(const Account *account, TimestampTz now, const Subscr
 	*expires_at = next.expires_at;
 }
 
-/* Whether another one of the plan has a part of that time; begins: when. */
+/*
+ * Whether a subscription of the plan, but for that one (NULL: any), has a part of
+ * that time; begins: when.
+ */
 bool
 subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
-						TimestampTz expires_at, TimestampTz *begins)
+						TimestampTz expires_at, const pg_uuid_t *but, TimestampTz *begins)
 {
-	if (query_execute(&select_in_the_way,
-					  (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
-										arg_time(effective_at), arg_time(expires_at)}) == 0)
+	if (query_execute(&select_in_the_way, (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
+															arg_time(effective_at),
+															arg_time(expires_at), arg_uuid(but)}) ==
+		0)
 		return false;
 	*begins = query_time(0, 1);
 	return true;
@@ -280,7 +285,7 @@ has_room_to_renew(const Subscription *current, const Account *account, Timestamp
 	TimestampTz begins;
 
 	return !subscription_in_the_way(account, current->plan, next.effective_at, next.expires_at,
-									&begins);
+									NULL, &begins);
 }
 
 /*
@@ -400,7 +405,10 @@ make_room_in_open_period(const Subscription *subscription, TimestampTz now, Cale
 		period->effective_at = query_time(0, 1);
 }
 
-/* Extends a held subscription by one period; renewing takes a cancellation back. */
+/*
+ * Extends a held subscription by one period; renewing takes a cancellation back.
+ * What is scheduled to follow moves; without room for it 23P01.
+ */
 void
 subscription_renew(Subscription *subscription, const Account *account, TimestampTz now,
 				   const PeriodTerms *terms)
@@ -422,7 +430,10 @@ subscription_renew(Subscription *subscription, const Account *account, Timestamp
 	write_event("subscription_renewed", &subscription->subscription_id, account, now, terms,
 				&period);
 	if (subscription->has_successor)
+	{
+		succession_require_room(account, &subscription->successor_id, subscription->expires_at);
 		succession_shift(account, &subscription->successor_id, 1, subscription->expires_at, now);
+	}
 }
 
 static bool

@@ -338,49 +338,132 @@ write_event(const Account *account, const pg_uuid_t *subscription_id, TimestampT
 	event_write(&account->id, "subscription_rescheduled", now, &detail);
 }
 
+/* A subscription's periods on their way. */
+typedef struct Move
+{
+	Subscription subscription;
+	int count;
+	Shift *shifts;
+	TimestampTz from; /* where the first one begins now */
+	TimestampTz start;
+	TimestampTz end;
+	ShiftCalendar calendar; /* as it stands at the end */
+} Move;
+
 /*
- * Moves the periods from number from_period on, none of which has begun, so that
- * the first begins at start and the others follow without a gap, each as long as
- * it was bought. Their grants move along.
+ * The periods from number from_period on, none of which has begun, as they would
+ * be if the first began at start and the others followed without a gap, each as
+ * long as it was bought. False: there is nothing to move.
+ */
+static bool
+plan_move(Move *move, const Account *account, const pg_uuid_t *subscription_id, int32 from_period,
+		  TimestampTz start)
+{
+	char *time_zone = account_time_zone(&account->id);
+
+	move->shifts = load_shifts(account, subscription_id, from_period, &move->count);
+	if (move->count == 0 || move->shifts[0].effective_at == start ||
+		!subscription_read(&move->subscription, subscription_id))
+		return false;
+	move->from = move->shifts[0].effective_at;
+	move->start = move->end = start;
+	move->calendar = (ShiftCalendar){.anchor = start, .periods = 0};
+	for (int i = 0; i < move->count; i++)
+	{
+		TimestampTz begin = move->end;
+
+		move->end = shifted_end(&move->calendar, &move->shifts[i], begin, time_zone);
+		move->shifts[i].effective_at = begin;
+		move->shifts[i].expires_at = move->end;
+	}
+	return true;
+}
+
+static bool
+is_barred(const Move *move, const Account *account, TimestampTz *begins)
+{
+	return subscription_in_the_way(account, move->subscription.plan, move->start, move->end,
+								   &move->subscription.subscription_id, begins);
+}
+
+static void
+store_move(const Move *move, const Account *account)
+{
+	const pg_uuid_t *subscription_id = &move->subscription.subscription_id;
+	bool later = move->start > move->from;
+
+	/* no two may overlap on the way */
+	for (int i = 0; i < move->count; i++)
+		store_shift(account, subscription_id, &move->shifts[later ? move->count - 1 - i : i]);
+	query_execute(&shift_subscription,
+				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
+									arg_time(move->end), arg_time(move->calendar.anchor),
+									move->calendar.periods == 0
+										? arg_null()
+										: arg_datum(IntervalPGetDatum(&move->calendar.duration)),
+									arg_int64(move->calendar.periods)});
+}
+
+/*
+ * Moves the periods from number from_period on, as plan_move says, and their
+ * grants along. Where another subscription of the plan has a part of their new
+ * time they stay: what was given for later is not moved for them, and what ends
+ * before them has ended, whatever follows.
  */
 void
 succession_shift(const Account *account, const pg_uuid_t *subscription_id, int32 from_period,
 				 TimestampTz start, TimestampTz now)
 {
-	char *time_zone = account_time_zone(&account->id);
-	ShiftCalendar calendar = {.anchor = start, .periods = 0};
-	TimestampTz end = start;
-	int count;
-	Shift *shifts = load_shifts(account, subscription_id, from_period, &count);
-	bool later;
+	Move move;
+	TimestampTz begins;
 
-	if (count == 0 || shifts[0].effective_at == start)
+	if (!plan_move(&move, account, subscription_id, from_period, start) ||
+		is_barred(&move, account, &begins))
 		return;
-	later = start > shifts[0].effective_at;
-	for (int i = 0; i < count; i++)
-	{
-		TimestampTz begin = end;
+	store_move(&move, account);
+	write_event(account, subscription_id, move.start, move.end, now);
+}
 
-		end = shifted_end(&calendar, &shifts[i], begin, time_zone);
-		shifts[i].effective_at = begin;
-		shifts[i].expires_at = end;
-	}
-	/* no two may overlap on the way */
-	for (int i = 0; i < count; i++)
-		store_shift(account, subscription_id, &shifts[later ? count - 1 - i : i]);
-	query_execute(&shift_subscription,
-				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
-									arg_time(end), arg_time(calendar.anchor),
-									calendar.periods == 0
-										? arg_null()
-										: arg_datum(IntervalPGetDatum(&calendar.duration)),
-									arg_int64(calendar.periods)});
-	write_event(account, subscription_id, start, end, now);
+static void
+raise_no_start(const pg_uuid_t *subscription_id)
+{
+	Subscription subscription;
+
+	if (!subscription_read(&subscription, subscription_id) || subscription.voided)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("plan \"%s\", scheduled to follow, would never begin", subscription.plan),
+			 errdetail("It begins where what it follows ends, and that would have no end."),
+			 errhint("Cancel it first.")));
+}
+
+/* Raises unless the subscription, all of which is to come, can begin at start. */
+void
+succession_require_room(const Account *account, const pg_uuid_t *subscription_id, TimestampTz start)
+{
+	Move move;
+	TimestampTz begins;
+
+	if (TIMESTAMP_IS_NOEND(start))
+		raise_no_start(subscription_id);
+	else if (plan_move(&move, account, subscription_id, 1, start) &&
+			 is_barred(&move, account, &begins))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_EXCLUSION_VIOLATION),
+			 errmsg("plan \"%s\", scheduled to follow, cannot move: another subscription of it "
+					"is in the way",
+					move.subscription.plan),
+			 errdetail("It would last from %s to %s; the other one begins at %s.",
+					   pstrdup(timestamptz_to_str(move.start)),
+					   pstrdup(timestamptz_to_str(move.end)), pstrdup(timestamptz_to_str(begins))),
+			 errhint("Cancel one of the two first.")));
 }
 
 /*
- * What is scheduled to follow begins where the subscription ends now; nothing is
- * followed by one of which nothing is left.
+ * What is scheduled to follow begins where the subscription ends now, if there is
+ * room; nothing is followed by one of which nothing is left.
  */
 static void
 mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz now)

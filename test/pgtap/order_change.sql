@@ -178,8 +178,9 @@ SELECT pg_temp.conserved(9);
 SELECT pg_temp.open(10);
 SELECT is(pg_temp.pay(10, 'large', '10a', '30 USD'), 'accepted', 'a plan');
 SELECT is(pg_temp.pay(10, 'small', '10b', '10 USD'), 'accepted', 'and a cheaper one that follows it');
+CREATE TEMPORARY TABLE barred AS SELECT billing.order_plan(pg_temp.account(10), 'large') AS order_id;
 SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(10), 'small', '2100-03-12 UTC', '2100-04-11 UTC')$$, 'an administrator gives it for later as well');
-SELECT is(pg_temp.pay(10, 'large', '10c', '30 USD'), 'order_closed', 'a renewal for which it would have to move there');
+SELECT is((SELECT r.reason FROM barred, billing.record_payment(order_id, 'psp', '10c', '30 USD') r), 'order_closed', 'a renewal for which it would have to move there');
 SELECT is((SELECT string_agg(r::text, ' ') FROM (SELECT r.accepted, r.reason, r.subscription_id, r.replayed FROM billing.plan_order o
              JOIN billing.payment p USING (account_id, order_id), billing.record_payment(o.order_id, 'psp', '10c', '30 USD') r WHERE p.provider_ref = '10c') r),
     '(f,order_closed,,t)', 'has the same receipt again');
@@ -187,6 +188,21 @@ SELECT pg_temp.same('SELECT * FROM pg_temp.days(10)', ARRAY['large 1 0 31 30.00 
 SELECT is(pg_temp.credit(10), '30.00 USD', 'and is account credit');
 SELECT is(pg_temp.events(10), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_scheduled 00:00:00, order_closed 00:00:00', 'its order is closed');
 SELECT pg_temp.conserved(10);
+SELECT throws_like(call, '%"small", scheduled to follow, cannot move%', 'so it is neither quoted, ordered nor given: ' || call) FROM unnest(ARRAY[
+    $$SELECT billing.quote_plan(pg_temp.account(10), 'large')$$, $$SELECT billing.order_plan(pg_temp.account(10), 'large')$$, $$SELECT billing.order_plan(pg_temp.account(10), 'large', 'period_end')$$,
+    $$SELECT billing.subscribe(pg_temp.account(10), 'large')$$]) call;
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(10), 'large')$$, '23P01', NULL, 'as what overlaps');
+SELECT is(pg_temp.quote(10, 'small', 'period_end'), 'renew | 10.00 USD | 10.00 USD | 0.00 USD | 2100-04-11 00:00:00 | 2100-05-11 00:00:00', 'behind what was given there is room');
+
+-- a plan that would have no end any more cannot have one to follow
+SELECT pg_temp.open(23);
+SELECT is(pg_temp.pay(23, 'pack', '23a', '7 USD'), 'accepted', 'tokens for ten days');
+SELECT is(pg_temp.pay(23, 'tiny', '23b', '3 USD'), 'accepted', 'and fewer that follow');
+SAVEPOINT endless;
+SELECT billing.revise_plan('pack', unset => '{duration}');
+SELECT throws_like($$SELECT billing.order_plan(pg_temp.account(23), 'pack')$$, '%"tiny", scheduled to follow, would never begin%', 'cannot be renewed without end');
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(23), 'pack')$$, '22023', NULL, 'as what has no end');
+ROLLBACK TO endless;
 
 -- credit is promised for a plan that would not go
 SELECT billing.create_plan('basic', 'subscription', price => '5 USD', duration => '30 days', app => 'mail');

@@ -174,6 +174,27 @@ SELECT is(pg_temp.tokens(12), '100 active', 'the first period goes on');
 SELECT pg_temp.same('SELECT * FROM pg_temp.days(12)', ARRAY['week 1 0 7 10.00 USD', 'week 2 7 14 10.00 USD void'], 'the second is dropped');
 SELECT is((SELECT string_agg(n || pg_temp.money(n), '' ORDER BY n) FROM generate_series(6, 12) n WHERE pg_temp.money(n) LIKE '%WRONG%'), NULL, 'money is conserved');
 
+-- what is scheduled to follow has no room where it would move: it stays where it is, with a gap
+SELECT pg_temp.open(n) FROM generate_series(13, 16) n;
+SELECT pg_temp.pay(n, 'large', n || 'a', '30 USD'), pg_temp.pay(n, 'small', n || 'b', '10 USD') FROM generate_series(13, 16) n;
+SELECT billing.subscribe(pg_temp.account(n), 'small', '2100-01-04', '2100-01-07') FROM generate_series(13, 15) n;
+SELECT lives_ok($$SELECT pg_temp.refund('13a', 'r23', '30 USD', true)$$, 'a refund is recorded where the plan to follow cannot move up');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(13)', ARRAY['large 1 0 31 30.00 USD void', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'it stays where it was, what was given too');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = pg_temp.account(13) AND event_id >
+    (SELECT max(event_id::text)::uuid FROM billing.event WHERE account_id = pg_temp.account(13) AND kind = 'subscription_scheduled')),
+    'payment_refunded access_ended free_plan_assigned', 'and is told of as not moved');
+SELECT lives_ok($$SELECT billing.cancel_subscription(subscription_id, false) FROM billing.subscription WHERE account_id = pg_temp.account(14) AND plan = 'large'$$,
+    'so is the plan before it cancelled');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(14)', ARRAY['large 1 0 31 30.00 USD void', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'with the same gap');
+SELECT billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(13, 16) n;
+SELECT lives_ok($$SELECT pg_temp.refund('15a', 'r24', '30 USD', true)$$, 'a day later as well');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(15)', ARRAY['large 1 0 1 30.00 USD', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'from then on there is a gap');
+SELECT is(billing.plan_is_active(pg_temp.account(15)), false, 'nothing is in force in it');
+SELECT pg_temp.refund('16a', 'r25', '30 USD', true);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(16)', ARRAY['large 1 0 1 30.00 USD', 'small 1 1 31 10.00 USD'], 'with room it moves up');
+SELECT billing.set_test_clock(pg_temp.account(n), '2100-04-01 UTC') FROM generate_series(13, 16) n;
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(13) AND kind = 'subscription_started'), 3::bigint, 'each begins at its time');
+
 SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
 SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
 
