@@ -338,6 +338,50 @@ write_event(const Account *account, const pg_uuid_t *subscription_id, TimestampT
 	event_write(&account->id, "subscription_rescheduled", now, &detail);
 }
 
+/* Whether periods of that duration, counted from anchor, end at start; if so the calendar is theirs. */
+static bool
+reaches(ShiftCalendar *calendar, TimestampTz anchor, const Interval *duration, TimestampTz start,
+		const char *time_zone)
+{
+	int64 periods = 0;
+
+	if (anchor >= start ||
+		period_end_after(anchor, duration, &periods, start - 1, time_zone) != start)
+		return false;
+	*calendar = (ShiftCalendar){.anchor = anchor, .duration = *duration, .periods = periods};
+	return true;
+}
+
+/*
+ * Periods that move up to the end of one that stays go on with its calendar:
+ * counted from there, an end that a short month moved would move all behind it.
+ * The anchor is that of the subscription or, before one of another duration was
+ * bought, the start of a period that stays.
+ */
+static ShiftCalendar
+calendar_so_far(const Account *account, const Subscription *subscription, const Shift *first,
+				TimestampTz start, const char *time_zone)
+{
+	ShiftCalendar calendar = {.anchor = start, .periods = 0};
+	int count;
+	Shift *all;
+
+	if (first->period_no == 1 || !first->has_duration)
+		return calendar;
+	if (subscription->has_anchor_duration &&
+		reaches(&calendar, subscription->anchor, &subscription->anchor_duration, start,
+				time_zone) &&
+		continues(&calendar, first))
+		return calendar;
+	all = load_shifts(account, &subscription->subscription_id, 1, &count);
+	for (int i = 0; i < count && all[i].effective_at < start; i++)
+		if (all[i].has_duration &&
+			reaches(&calendar, all[i].effective_at, &all[i].duration, start, time_zone) &&
+			continues(&calendar, first))
+			return calendar;
+	return (ShiftCalendar){.anchor = start, .periods = 0};
+}
+
 /* A subscription's periods on their way. */
 typedef struct Move
 {
@@ -367,7 +411,8 @@ plan_move(Move *move, const Account *account, const pg_uuid_t *subscription_id, 
 		return false;
 	move->from = move->shifts[0].effective_at;
 	move->start = move->end = start;
-	move->calendar = (ShiftCalendar){.anchor = start, .periods = 0};
+	move->calendar =
+		calendar_so_far(account, &move->subscription, &move->shifts[0], start, time_zone);
 	for (int i = 0; i < move->count; i++)
 	{
 		TimestampTz begin = move->end;

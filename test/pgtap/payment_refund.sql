@@ -195,6 +195,33 @@ SELECT pg_temp.same('SELECT * FROM pg_temp.days(16)', ARRAY['large 1 0 1 30.00 U
 SELECT billing.set_test_clock(pg_temp.account(n), '2100-04-01 UTC') FROM generate_series(13, 16) n;
 SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(13) AND kind = 'subscription_started'), 3::bigint, 'each begins at its time');
 
+-- periods that move up stay on the calendar of those before them: the last day of a month is not lost
+SELECT pg_temp.open(n) FROM generate_series(17, 19) n;
+SELECT billing.set_test_clock(pg_temp.account(n), '2100-01-31 10:00 UTC') FROM generate_series(17, 19) n;
+SELECT pg_temp.pay(n, 'large', n || '-' || i, '30 USD') FROM generate_series(17, 19) n, generate_series(1, 4) i;
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(17)', ARRAY['large 1 30 58 30.00 USD', 'large 2 58 89 30.00 USD', 'large 3 89 119 30.00 USD', 'large 4 119 150 30.00 USD'], 'from the end of January');
+SELECT pg_temp.refund('17-2', 'r26', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD'], 'without the second the others end at the ends of their months');
+SELECT pg_temp.pay(17, 'large', '17-5', '30 USD');
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD', 'large 5 119 150 30.00 USD'], 'so does one bought then');
+SELECT pg_temp.refund('17-4', 'r27', '30 USD', true), pg_temp.refund('17-3', 'r28', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 5 58 89 30.00 USD'], 'and after two more');
+SELECT billing.advance_test_clock(pg_temp.account(18), '10 days');
+SELECT pg_temp.refund('18-1', 'r29', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(18) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 40 30.00 USD', 'large 2 40 68 30.00 USD', 'large 3 68 99 30.00 USD', 'large 4 99 129 30.00 USD'], 'a cut in the middle of a period begins a new calendar');
+SELECT pg_temp.refund('19-1', 'r30', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(19) d WHERE d NOT LIKE '%void'$$, ARRAY['large 2 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD'], 'one that has just begun gives its start to the next');
+
+-- also of one of another duration, bought in between
+SELECT pg_temp.open(20), billing.set_test_clock(pg_temp.account(20), '2100-01-31 10:00 UTC');
+SELECT pg_temp.pay(20, 'large', '20-' || i, '30 USD') FROM generate_series(1, 4) i;
+SELECT billing.revise_plan('large', duration => '10 days');
+SELECT pg_temp.pay(20, 'large', '20-5', '30 USD');
+SELECT pg_temp.refund('20-2', 'r31', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD', 'large 5 119 129 30.00 USD'], 'what has another duration is counted from where they end');
+SELECT pg_temp.pay(20, 'large', '20-6', '30 USD');
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d LIKE '% 6 %'$$, ARRAY['large 6 129 139 30.00 USD'], 'and goes on');
+
 SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
 SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
 
