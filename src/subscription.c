@@ -5,7 +5,8 @@
  * Period n of a subscription ends at anchor + n × duration, counted in the
  * account's time zone (period.h), never from the previous end. A renewal adds
  * one period where the last one ends; a subscription whose time is over is never
- * extended: what is bought then is a new one, with a new anchor.
+ * extended: what is bought then is a new one, with a new anchor. The end so far
+ * becomes the anchor where the duration is another, or with the zone the calendar.
  */
 #include "postgres.h"
 
@@ -208,6 +209,20 @@ check_explicit_end(const Calendar *calendar)
 						errhint("Pass a later expires_at, or NULL for the plan's duration.")));
 }
 
+/*
+ * Whether the calendar of the subscription goes on: the same duration, and, in the
+ * account's time zone as it is now, an end that is the one so far. In another zone
+ * the next end may be days from where its calendar has it.
+ */
+static bool
+goes_on(const Subscription *held, TimestampTz start, const Interval *duration,
+		const char *time_zone)
+{
+	return held->has_anchor_duration && held->expires_at == start &&
+		   same_duration(&held->anchor_duration, duration) &&
+		   period_end(held->anchor, duration, held->anchor_periods, time_zone) == start;
+}
+
 /* The period that terms would add: held is NULL for a new subscription. */
 static Calendar
 next_period(const Account *account, TimestampTz now, const Subscription *held,
@@ -234,16 +249,17 @@ next_period(const Account *account, TimestampTz now, const Subscription *held,
 		next.expires_at = DT_NOEND;
 	else
 	{
+		char *time_zone = account_time_zone(&account->id);
+
 		next.anchor_duration = duration;
 		next.anchor_periods = 1;
-		if (held != NULL && held->has_anchor_duration && held->expires_at == next.effective_at &&
-			same_duration(&held->anchor_duration, duration))
+		if (held != NULL && goes_on(held, next.effective_at, duration, time_zone))
 		{
 			next.anchor = held->anchor;
 			next.anchor_periods = held->anchor_periods + 1;
 		}
 		next.expires_at = period_end_after(next.anchor, duration, &next.anchor_periods,
-										   next.effective_at, account_time_zone(&account->id));
+										   next.effective_at, time_zone);
 	}
 	return next;
 }

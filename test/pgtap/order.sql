@@ -201,6 +201,19 @@ SELECT pg_temp.same('SELECT * FROM pg_temp.days(6)', ARRAY['old 1 0 30 10.00 USD
 SELECT is((SELECT string_agg(version::text, ' ') FROM billing.subscription_period WHERE account_id = pg_temp.account(6)), '1 1', 'both periods are of version 1');
 SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(6), 'old')$$, 'PB011', NULL, 'a new order of a retired plan is refused');
 
+-- another time zone: what is bought from then on is as long as the calendar there says
+SELECT billing.create_plan('month', 'subscription', price => '30 USD', duration => '1 month', app => 'drive');
+SELECT billing.create_account('moves', pg_temp.account(41), time_zone => 'Asia/Tokyo'), billing.set_test_clock(pg_temp.account(41), '2101-02-28 22:30 UTC');
+SELECT billing.create_account('stays', pg_temp.account(42), time_zone => 'Europe/Berlin'), billing.set_test_clock(pg_temp.account(42), '2101-01-31 09:00 UTC');
+SELECT is(pg_temp.pay(n, 'month', n || 'a', '30 USD'), 'accepted', 'a month') FROM generate_series(41, 42) n;
+SELECT billing.update_account(pg_temp.account(41), time_zone => 'UTC'), billing.update_account(pg_temp.account(42), time_zone => 'Europe/Paris');
+SELECT is(pg_temp.quote(41, 'month'), 'renew | 30.00 USD | 0.00 USD | 30.00 USD | 2101-03-31 22:30:00 | 2101-04-30 22:30:00', 'where the zones have other days the end so far is the anchor');
+SELECT is(pg_temp.pay(n, 'month', n || 'b', '30 USD'), 'accepted', 'renewed') FROM generate_series(41, 42) n;
+SELECT is((SELECT string_agg(expires_at::text, ', ' ORDER BY period_no) FROM billing.subscription_period WHERE account_id = pg_temp.account(41)), '2101-03-31 22:30:00+00, 2101-04-30 22:30:00+00', 'as quoted');
+SELECT is(pg_temp.pay(41, 'month', '41c', '30 USD'), 'accepted', 'renewed once more');
+SELECT is((SELECT max(expires_at)::text FROM billing.subscription_period WHERE account_id = pg_temp.account(41)), '2101-05-31 22:30:00+00', 'counted on from the new anchor');
+SELECT is((SELECT string_agg(expires_at::text, ', ' ORDER BY period_no) FROM billing.subscription_period WHERE account_id = pg_temp.account(42)), '2101-02-28 09:00:00+00, 2101-03-31 08:00:00+00', 'where they agree counting goes on');
+
 -- rows do not change
 SELECT throws_ok($$UPDATE billing.payment SET amount = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'payments');
 SELECT throws_ok($$DELETE FROM billing.account_credit WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'account credit');
