@@ -214,6 +214,31 @@ SELECT is(pg_temp.pay(41, 'month', '41c', '30 USD'), 'accepted', 'renewed once m
 SELECT is((SELECT max(expires_at)::text FROM billing.subscription_period WHERE account_id = pg_temp.account(41)), '2101-05-31 22:30:00+00', 'counted on from the new anchor');
 SELECT is((SELECT string_agg(expires_at::text, ', ' ORDER BY period_no) FROM billing.subscription_period WHERE account_id = pg_temp.account(42)), '2101-02-28 09:00:00+00, 2101-03-31 08:00:00+00', 'where they agree counting goes on');
 
+-- amounts that no sum can hold are facts as well: recorded, and the views stay readable
+SELECT pg_temp.open(n) FROM generate_series(43, 44) n;
+CREATE TEMPORARY TABLE absurd AS SELECT n, billing.order_plan(pg_temp.account(n), 'month') AS order_id FROM generate_series(43, 44) n;
+CREATE FUNCTION pg_temp.notice(n int, ref text, amount billing.amount) RETURNS text LANGUAGE sql AS
+    $$SELECT r.reason FROM absurd, billing.record_payment(order_id, 'psp', ref, amount) r WHERE absurd.n = notice.n$$;
+CREATE FUNCTION pg_temp.pay_back(refs text, end_access boolean) RETURNS SETOF uuid LANGUAGE sql AS
+    $$SELECT billing.record_refund(payment_id, 'psp', 'back ' || provider_ref, amount, end_access) FROM billing.payment WHERE provider_ref LIKE refs ORDER BY provider_ref$$;
+SELECT is(pg_temp.notice(43, '43' || ref, '92233720368547758.07 USD'), 'payment_mismatch', 'an absurd payment') FROM unnest('{a,b,c}'::text[]) ref;
+SELECT is(pg_temp.notice(43, '43d', '9223372036854775807 JPY'), 'payment_mismatch', 'and one in another currency');
+SELECT is(pg_temp.notice(43, '43e', '30 USD'), 'accepted', 'what is due is paid all the same');
+SELECT is((SELECT string_agg(concat_ws(' ', paid, used, unapplied, difference), ', ' ORDER BY currency) FROM billing.payment_conservation WHERE account_id = pg_temp.account(43)),
+    '9223372036854775807 JPY 0 JPY 9223372036854775807 JPY 0 JPY, 92233720368547758.07 USD 30.00 USD 92233720368547758.07 USD 0.00 USD', 'a sum past the range is the largest amount, and nothing is missing');
+SELECT lives_ok($$SELECT pg_temp.pay_back('43_', true)$$, 'it is paid back');
+SELECT is((SELECT string_agg(concat_ws(' ', used, refunded, unapplied, difference), ', ' ORDER BY currency) FROM billing.payment_conservation WHERE account_id = pg_temp.account(43)),
+    '0 JPY 9223372036854775807 JPY 0 JPY 0 JPY, 0.00 USD 92233720368547758.07 USD 0.00 USD 0.00 USD', 'and nothing is missing then');
+SELECT is(pg_temp.notice(44, '44a', '30 USD'), 'accepted', 'an order is paid');
+SELECT is(pg_temp.notice(44, '44' || ref, '92233720368547758.07 USD'), 'order_closed', 'and paid again') FROM unnest('{b,c,d}'::text[]) ref;
+SELECT is((SELECT concat_ws(' ', balance, reserved, available) FROM billing.account_credit_balance WHERE account_id = pg_temp.account(44)), '92233720368547758.07 USD 0.00 USD 92233720368547758.07 USD', 'the account credit can be read');
+SELECT is(pg_temp.quote(44, 'month'), 'renew | 30.00 USD | 30.00 USD | 0.00 USD | 2100-02-01 00:00:00 | 2100-03-01 00:00:00', 'pays for a renewal');
+SELECT lives_ok($$SELECT billing.order_plan(pg_temp.account(44), 'month')$$, 'and is spent');
+SELECT lives_ok($$SELECT pg_temp.pay_back('44_', false)$$, 'and paid back, with what it was spent on');
+SELECT is((SELECT concat_ws(' ', paid, used, credited, refunded, account_credit, unapplied, difference) FROM billing.payment_conservation WHERE account_id = pg_temp.account(44)),
+    '92233720368547758.07 USD 0.00 USD 0.00 USD 92233720368547758.07 USD 0.00 USD 0.00 USD 0.00 USD', 'to the last cent');
+SELECT is((SELECT balance::text FROM billing.account_credit_balance WHERE account_id = pg_temp.account(44)), '0.00 USD', 'nothing is left');
+
 -- rows do not change
 SELECT throws_ok($$UPDATE billing.payment SET amount = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'payments');
 SELECT throws_ok($$DELETE FROM billing.account_credit WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'account credit');
