@@ -526,17 +526,19 @@ mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz 
 
 /*
  * The grant is looked for whatever the period's times are: one of a token plan
- * outlives its period when the plan is renewed without end or replaced.
+ * outlives its period when the plan is renewed without end or replaced. False:
+ * there is none any more.
  */
-static void
+static bool
 void_period_tokens(const Account *account, const NullableDatum *period, TimestampTz now)
 {
 	pg_uuid_t grant_id;
 
 	if (query_execute(&select_period_grant, period) == 0)
-		return;
+		return false;
 	grant_id = query_uuid(0, 1);
 	(void) void_grant_locked(account, &grant_id, now);
+	return true;
 }
 
 /* Whether tokens, left or held, would outlive the subscription if it ended then. */
@@ -568,9 +570,9 @@ has_tokens_beyond(const Account *account, const pg_uuid_t *subscription_id, Time
  * Takes the tokens of one period back and ends it now, or drops it if it has not
  * begun. Later ones move up, so that no gap is left; with none the subscription
  * is over, unless tokens that something else paid for need it: then the period
- * stays, without its own.
+ * stays, without its own. False: there was nothing left to end or to take.
  */
-void
+bool
 succession_end_period(const Account *account, const pg_uuid_t *subscription_id, int32 period_no,
 					  TimestampTz now)
 {
@@ -579,15 +581,15 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 	TimestampTz boundary;
 	bool of_token_plan;
 	bool followed;
+	bool voided = void_period_tokens(account, args, now);
 
-	void_period_tokens(account, args, now);
 	if (query_execute(&select_period, args) == 0)
-		return;
+		return voided;
 	boundary = Max(query_time(0, 1), now);
 	of_token_plan = query_bool(0, 2);
 	followed = query_bool(0, 3);
 	if (of_token_plan && !followed && has_tokens_beyond(account, subscription_id, boundary, now))
-		return;
+		return voided;
 	query_execute(&cut_period, args);
 	if (followed)
 		succession_shift(account, subscription_id, period_no + 1, boundary, now);
@@ -596,4 +598,5 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 					  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
 										arg_time(boundary), arg_time(now)});
 	mend_line(account, subscription_id, now);
+	return true;
 }

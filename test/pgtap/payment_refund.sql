@@ -222,6 +222,21 @@ SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d NOT LIKE '%void'$
 SELECT pg_temp.pay(20, 'large', '20-6', '30 USD');
 SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d LIKE '% 6 %'$$, ARRAY['large 6 129 139 30.00 USD'], 'and goes on');
 
+-- what is over does not end again
+CREATE FUNCTION pg_temp.ended(n int) RETURNS bigint LANGUAGE sql AS
+    $$SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(n) AND kind = 'access_ended'$$;
+SELECT billing.revise_plan('large', duration => '1 month');
+SELECT pg_temp.open(n) FROM generate_series(21, 22) n;
+SELECT pg_temp.pay(21, 'small', '21a', '10 USD'), pg_temp.pay(21, 'large', '21b', '20 USD');
+SELECT pg_temp.refund('21a', 'r32', '10 USD', true);
+SELECT is(pg_temp.ended(21), 0::bigint, 'a refund of what an upgrade replaced ends nothing');
+SELECT ok(billing.plan_is_active(pg_temp.account(21), plan => 'large'), 'the plan stays in force');
+SELECT pg_temp.refund('21b', 'r33', '20 USD', true);
+SELECT is(pg_temp.ended(21), 1::bigint, 'one of the plan in force does');
+SELECT pg_temp.pay(22, 'small', '22a', '10 USD'), billing.advance_test_clock(pg_temp.account(22), '40 days'), pg_temp.pay(22, 'large', '22b', '30 USD');
+SELECT pg_temp.refund('22a', 'r34', '10 USD', true);
+SELECT is(pg_temp.ended(22), 0::bigint, 'nor does one of a period long over');
+
 SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
 SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
 
