@@ -84,7 +84,7 @@ CREATE TABLE billing.subscription_period (
 CREATE UNIQUE INDEX subscription_period_idempotency_key ON billing.subscription_period
     (account_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX subscription_period_time_idx ON billing.subscription_period (account_id, expires_at);
-COMMENT ON TABLE billing.subscription_period IS 'One period of a subscription: the version in force, what was paid, the grant that came with it. Checks read this table.';
+COMMENT ON TABLE billing.subscription_period IS 'One period of a subscription: the version in force, what was paid, the grant that came with it. Checks read this table. Rows change only as periods are moved, cut or dropped, and their money credited or paid back.';
 COMMENT ON COLUMN billing.subscription_period.account_id IS 'The account.';
 COMMENT ON COLUMN billing.subscription_period.subscription_id IS 'The subscription.';
 COMMENT ON COLUMN billing.subscription_period.period_no IS 'Counts from 1 within the subscription.';

@@ -244,6 +244,15 @@ SELECT throws_ok($$UPDATE billing.payment SET amount = '1 USD' WHERE account_id 
 SELECT throws_ok($$DELETE FROM billing.account_credit WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'account credit');
 SELECT throws_ok($$UPDATE billing.plan_order SET price = '1 USD', due = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'orders');
 SELECT throws_ok($$UPDATE billing.plan_order SET status = 'open', closed_at = NULL, subscription_id = NULL WHERE account_id = pg_temp.account(1) AND status = 'paid'$$, 'PB012', NULL, 'orders that are over');
+SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account_id = pg_temp.account(6)', change), 'PB012', NULL, 'of a period: ' || change) FROM unnest(ARRAY[
+    $$paid = '1000 USD'$$, $$paid = NULL$$, $$price = '1 USD'$$, 'version = 2', 'plan = plan || 1', $$kind = 'token'$$, $$apps = '{drive}'$$, 'order_id = NULL', 'grant_id = gen_random_uuid()',
+    'period_no = period_no + 10', 'subscription_id = gen_random_uuid()', $$idempotency_key = 'x'$$, 'created_at = now()']) change;
+SELECT throws_ok('DELETE FROM billing.subscription_period WHERE account_id = pg_temp.account(6)', 'PB012', NULL, 'periods stay');
+SELECT throws_ok('TRUNCATE billing.subscription_period CASCADE', 'PB012', NULL, 'all of them');
+SELECT lives_ok($$UPDATE billing.subscription_period SET credited = '1 USD', refunded = '2 USD', void = true, expires_at = expires_at - interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'what happens to a period may be written');
+SELECT lives_ok($$UPDATE billing.subscription_period SET refunded = '3 USD', effective_at = effective_at + interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'more may be paid back');
+SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account_id = pg_temp.account(6) AND period_no = 2', change), 'PB012', NULL, 'but not taken back: ' || change) FROM unnest(ARRAY[
+    $$credited = '2 USD'$$, 'credited = NULL', $$refunded = '2.99 USD'$$, 'refunded = NULL', 'void = false']) change;
 SELECT throws_ok('TRUNCATE billing.order_credit', 'PB012', NULL, 'promised credit');
 SELECT throws_ok($$UPDATE billing.token_grant SET expires_at = now() + interval '1 year' WHERE account_id = pg_temp.account(4)$$, 'PB012', NULL, 'the end of a grant');
 SELECT throws_ok($$UPDATE billing.token_grant SET subscription_id = NULL WHERE account_id = pg_temp.account(4)$$, 'PB012', NULL, 'whose a grant is');
