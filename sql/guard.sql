@@ -20,6 +20,10 @@ CREATE FUNCTION billing.guard_order() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_order';
 COMMENT ON FUNCTION billing.guard_order() IS 'Trigger: of an order only status, closed_at and subscription_id may change, once, from open; else PB012.';
 
+CREATE FUNCTION billing.guard_period() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_period';
+COMMENT ON FUNCTION billing.guard_period() IS 'Trigger: a period may be moved, cut, dropped, credited once, and more and more of it paid back; else PB012.';
+
 CREATE FUNCTION billing.guard_balance() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_balance';
 COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may be overdrawn nor get back more than was taken; else PB004.';
@@ -62,6 +66,12 @@ CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.hold_end
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold_end
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER changes BEFORE UPDATE ON billing.subscription_period
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_period();
+CREATE TRIGGER immutable BEFORE DELETE ON billing.subscription_period
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.subscription_period
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER stamp BEFORE INSERT ON billing.event
     FOR EACH ROW EXECUTE FUNCTION billing.guard_event();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.event
@@ -84,6 +94,9 @@ ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER changes;
+ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER immutable;
+ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER stamp;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;

@@ -205,7 +205,7 @@ CREATE FUNCTION billing.quote_plan(
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_quote_plan';
 COMMENT ON FUNCTION billing.quote_plan(uuid, text, text) IS
 'What order_plan would do now, without doing it. action: renew if the plan is held; upgrade or downgrade if one in force of the same kind and the same apps is replaced; else buy. credit: for the unused part of what is replaced, and what account credit pays; it may exceed the price. due: price less credit, at least zero. effective_at and expires_at: of the period, if it were paid now; NULL expires_at: without end. account_credit: the part of credit that is account credit. subscription_id: what is renewed or replaced. timing: immediate, or period_end to replace at the end of the current period, or to renew what is given for later, which is not held before it begins. Call it in FROM.
-Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end; 22001 plan or timing too long; 23P01 a subscription of the same plan, given for later, is in the way; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
+Errors: 22004 NULL; 22023 the free plan, another timing, period_end after a plan without end, a renewal without end before a plan that is to follow; 22001 plan or timing too long; 23P01 a subscription of the same plan, given for later, is in the way, or one is in the way of the plan that is to follow; PB001 unknown account; PB002 closed account; PB011 unknown or retired plan or one without a price; PB015 an immediate change to another currency.';
 
 CREATE FUNCTION billing.order_plan(
     account_id uuid,
@@ -245,7 +245,7 @@ Errors: 22004 NULL; 22023 or 22001 malformed provider or provider_ref; PB008 ref
 CREATE FUNCTION billing.cancel_subscription(subscription_id uuid, at_period_end boolean DEFAULT true) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_cancel_subscription';
 COMMENT ON FUNCTION billing.cancel_subscription(uuid, boolean) IS
-'at_period_end true: drops what is scheduled, that is a plan that was to follow, whose price becomes account credit; the subscription stays in force to the end of what is paid. Of one that has not begun all is dropped. false: ends it now and voids its tokens; moves no money; what is scheduled to follow begins now. One that is over stays as it is. Nothing renews by itself; renewing takes a cancellation back.
+'at_period_end true: drops what is scheduled, that is a plan that was to follow, whose price becomes account credit; the subscription stays in force to the end of what is paid. Of one that has not begun all is dropped. false: ends it now and voids its tokens; moves no money; what is scheduled to follow begins now, or at its time where another subscription of its plan is in the way. One that is over stays as it is. Nothing renews by itself; renewing takes a cancellation back.
 Errors: 22004 NULL; PB016 unknown subscription.';
 
 CREATE TRIGGER changes BEFORE UPDATE ON billing.plan_order

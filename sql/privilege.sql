@@ -119,6 +119,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_checkpoint', false, false, false),
     ('function', 'guard_engine', false, false, false),
     ('function', 'guard_order', false, false, false),
+    ('function', 'guard_period', false, false, false),
     ('function', 'guard_user', false, false, false),
     ('function', 'guard_event', false, false, false),
     ('function', 'guard_restore', false, false, false),

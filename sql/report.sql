@@ -48,26 +48,31 @@ COMMENT ON COLUMN billing.payment_history.account_credit IS 'Account credit set 
 COMMENT ON COLUMN billing.payment_history.due IS 'What was due.';
 COMMENT ON COLUMN billing.payment_history.subscription_id IS 'The subscription that it brought or extended; NULL unless accepted.';
 
+-- In what views sum for an account, an amount past the range is the nearest there is: one absurd
+-- notice of a payment would else make the view unreadable for everybody.
 CREATE VIEW billing.account_credit_balance WITH (security_barrier) AS
 SELECT a.account_id,
        c.currency,
-       c.balance,
-       coalesce(o.reserved, billing.amount(0, c.currency)) AS reserved,
-       c.balance - coalesce(o.reserved, billing.amount(0, c.currency)) AS available
+       smallest.unit * least(c.balance, 9223372036854775807) AS balance,
+       smallest.unit * least(coalesce(o.reserved, 0), 9223372036854775807) AS reserved,
+       smallest.unit * least(c.balance - coalesce(o.reserved, 0), 9223372036854775807) AS available
   FROM billing.account a
  CROSS JOIN LATERAL (SELECT coalesce(a.test_clock, statement_timestamp()) AS now) clock
  CROSS JOIN LATERAL (
-       SELECT billing.currency(c.amount) AS currency, billing.sum(c.amount) AS balance
+       SELECT billing.currency(c.amount) AS currency, sum(billing.minor_units(c.amount)) AS balance
          FROM billing.account_credit c
         WHERE c.account_id = a.account_id
         GROUP BY billing.currency(c.amount)) c
  CROSS JOIN LATERAL (
-       SELECT billing.sum(o.account_credit) FILTER (WHERE o.expires_at > clock.now) AS reserved
+       SELECT sum(billing.minor_units(o.account_credit)) FILTER (WHERE o.expires_at > clock.now) AS reserved
          FROM billing.plan_order o
         WHERE o.account_id = a.account_id AND o.status = 'open'
           AND billing.currency(o.account_credit) = c.currency) o
+ CROSS JOIN LATERAL (
+       SELECT billing.amount(round(10::numeric ^ (- billing.currency_decimals(c.currency)),
+                                   billing.currency_decimals(c.currency)), c.currency) AS unit) smallest
  WHERE billing.visible(a.account_id);
-COMMENT ON VIEW billing.account_credit_balance IS 'Money that accounts have left for later orders, by currency.';
+COMMENT ON VIEW billing.account_credit_balance IS 'Money that accounts have left for later orders, by currency. A sum past the range of amounts is shown as the largest there is.';
 COMMENT ON COLUMN billing.account_credit_balance.account_id IS 'The account.';
 COMMENT ON COLUMN billing.account_credit_balance.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN billing.account_credit_balance.balance IS 'What was credited and neither spent nor paid back.';
@@ -79,22 +84,23 @@ COMMENT ON COLUMN billing.account_credit_balance.available IS 'The part that the
 CREATE VIEW billing.payment_conservation WITH (security_barrier) AS
 SELECT a.account_id,
        m.currency,
-       m.paid,
-       m.used,
-       m.credited,
-       m.refunded,
-       m.account_credit,
-       m.unapplied,
-       m.paid - m.used - m.credited - m.refunded - m.account_credit - m.unapplied AS difference
+       smallest.unit * least(m.paid, 9223372036854775807) AS paid,
+       smallest.unit * least(m.used, 9223372036854775807) AS used,
+       smallest.unit * least(m.credited, 9223372036854775807) AS credited,
+       smallest.unit * least(m.refunded, 9223372036854775807) AS refunded,
+       smallest.unit * least(m.account_credit, 9223372036854775807) AS account_credit,
+       smallest.unit * least(m.unapplied, 9223372036854775807) AS unapplied,
+       smallest.unit * greatest(-9223372036854775808, least(9223372036854775807,
+           m.paid - m.used - m.credited - m.refunded - m.account_credit - m.unapplied)) AS difference
   FROM billing.account a
  CROSS JOIN LATERAL (
        SELECT billing.currency(part.amount) AS currency,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'paid'), zero.amount) AS paid,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'used'), zero.amount) AS used,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'credited'), zero.amount) AS credited,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'refunded'), zero.amount) AS refunded,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'account_credit'), zero.amount) AS account_credit,
-              coalesce(billing.sum(part.amount) FILTER (WHERE part.kind = 'unapplied'), zero.amount) AS unapplied
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'paid'), 0) AS paid,
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'used'), 0) AS used,
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'credited'), 0) AS credited,
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'refunded'), 0) AS refunded,
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'account_credit'), 0) AS account_credit,
+              coalesce(sum(billing.minor_units(part.amount)) FILTER (WHERE part.kind = 'unapplied'), 0) AS unapplied
          FROM (
               SELECT 'paid' AS kind, p.amount
                 FROM billing.payment p
@@ -128,11 +134,13 @@ SELECT a.account_id,
                      ('credited', billing.amount_smaller(h.came_by_credit, h.held)),
                      ('used', h.held - billing.amount_smaller(h.came_by_credit, h.held))) split (kind, amount)
                WHERE s.account_id = a.account_id) part
-        CROSS JOIN LATERAL (SELECT billing.amount(0, billing.currency(part.amount)) AS amount) zero
-        GROUP BY billing.currency(part.amount), zero.amount) m
+        GROUP BY billing.currency(part.amount)) m
+ CROSS JOIN LATERAL (
+       SELECT billing.amount(round(10::numeric ^ (- billing.currency_decimals(m.currency)),
+                                   billing.currency_decimals(m.currency)), m.currency) AS unit) smallest
  WHERE billing.visible(a.account_id);
 COMMENT ON VIEW billing.payment_conservation IS
-'Where the money of the accounts is, recomputed from the rows, by currency: paid = used + credited + refunded + account_credit + unapplied at every commit. A row whose difference is not zero means that rows were changed by hand.';
+'Where the money of the accounts is, recomputed from the rows, by currency: paid = used + credited + refunded + account_credit + unapplied at every commit. A row whose difference is not zero means that rows were changed by hand. A sum past the range of amounts is shown as the largest there is; difference is of the sums themselves.';
 COMMENT ON COLUMN billing.payment_conservation.account_id IS 'The account.';
 COMMENT ON COLUMN billing.payment_conservation.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN billing.payment_conservation.paid IS 'All payments, accepted or not.';

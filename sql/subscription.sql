@@ -84,7 +84,7 @@ CREATE TABLE billing.subscription_period (
 CREATE UNIQUE INDEX subscription_period_idempotency_key ON billing.subscription_period
     (account_id, idempotency_key) WHERE idempotency_key IS NOT NULL;
 CREATE INDEX subscription_period_time_idx ON billing.subscription_period (account_id, expires_at);
-COMMENT ON TABLE billing.subscription_period IS 'One period of a subscription: the version in force, what was paid, the grant that came with it. Checks read this table.';
+COMMENT ON TABLE billing.subscription_period IS 'One period of a subscription: the version in force, what was paid, the grant that came with it. Checks read this table. Rows change only as periods are moved, cut or dropped, and their money credited or paid back.';
 COMMENT ON COLUMN billing.subscription_period.account_id IS 'The account.';
 COMMENT ON COLUMN billing.subscription_period.subscription_id IS 'The subscription.';
 COMMENT ON COLUMN billing.subscription_period.period_no IS 'Counts from 1 within the subscription.';
@@ -115,4 +115,4 @@ CREATE FUNCTION billing.subscribe(
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_subscribe';
 COMMENT ON FUNCTION billing.subscribe(uuid, text, timestamptz, timestamptz, bigint, text) IS
 'Gives an account a plan without an order, for administrators and imports; returns the subscription. effective_at NULL: renews if the plan is held, else begins now. expires_at NULL: by the plan''s duration. tokens: 1 or more; NULL: the plan''s. idempotency_key: the same request again returns the same subscription.
-Errors: 22004 NULL account or plan; 22023 free plan, infinite times or times out of order, tokens not positive; 23P01 overlap with a subscription of the same plan; PB001 unknown account; PB002 suspended account; PB008 key used for another request; PB011 unknown or retired plan.';
+Errors: 22004 NULL account or plan; 22023 free plan, infinite times or times out of order, tokens not positive; 23P01 overlap with a subscription of the same plan, by the period or by what would move behind it; PB001 unknown account; PB002 suspended account; PB008 key used for another request; PB011 unknown or retired plan.';

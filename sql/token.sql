@@ -286,7 +286,7 @@ CREATE FUNCTION billing.verify_ledger(INOUT account_id uuid DEFAULT NULL, OUT pr
 RETURNS SETOF record
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_verify_ledger';
 COMMENT ON FUNCTION billing.verify_ledger(uuid) IS
-'Recomputes everything that was summed or derived from the ledger, of one account or (NULL) of all; no row: all sound. Reads the whole ledger.';
+'Recomputes everything that was summed or derived from the ledger, and compares the money that came in with where it is, of one account or (NULL) of all; no row: all sound. Reads the whole ledger.';
 
 CREATE FUNCTION billing.write_checkpoint(account_id uuid) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_write_checkpoint';

@@ -11,17 +11,23 @@
 #include "identifier.h"
 #include "query.h"
 
+/* A sum past the range counts as the largest amount there is. */
+#define SUM_WITHIN_RANGE(column)                                                                   \
+	"least(coalesce(sum(minor_units(" column ")), 0), 9223372036854775807)::bigint"
+
 static SqlQuery select_balance = {
-	.sql = "SELECT coalesce(sum(minor_units(amount)), 0)::bigint FROM billing.account_credit "
-		   "WHERE account_id = $1 AND currency(amount) = $2",
+	.sql = "SELECT " SUM_WITHIN_RANGE("amount") " FROM billing.account_credit "
+												"WHERE account_id = $1 AND currency(amount) = $2",
 	.nargs = 2,
 	.argtypes = {UUIDOID, TEXTOID}};
 
 /* What open orders have set aside for themselves. */
 static SqlQuery select_reserved = {
-	.sql = "SELECT coalesce(sum(minor_units(account_credit)), 0)::bigint FROM billing.plan_order "
-		   "WHERE account_id = $1 AND currency(account_credit) = $2 AND status = 'open' "
-		   "AND expires_at > $3",
+	.sql = "SELECT " SUM_WITHIN_RANGE(
+		"account_credit") " FROM billing.plan_order "
+						  "WHERE account_id = $1 AND currency(account_credit) = $2 AND status = "
+						  "'open' "
+						  "AND expires_at > $3",
 	.nargs = 3,
 	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID}};
 

@@ -17,6 +17,7 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 
+#include "amount.h"
 #include "balance.h"
 #include "call.h"
 #include "checkpoint.h"
@@ -33,6 +34,7 @@ PG_FUNCTION_INFO_V1(billing_guard_immutable);
 PG_FUNCTION_INFO_V1(billing_guard_grant);
 PG_FUNCTION_INFO_V1(billing_guard_hold);
 PG_FUNCTION_INFO_V1(billing_guard_order);
+PG_FUNCTION_INFO_V1(billing_guard_period);
 PG_FUNCTION_INFO_V1(billing_guard_balance);
 PG_FUNCTION_INFO_V1(billing_guard_engine);
 
@@ -243,6 +245,56 @@ billing_guard_order(PG_FUNCTION_ARGS)
 	char *status = SPI_getvalue(trigger->tg_trigtuple, desc, columns[0]);
 
 	if (differs_beyond(trigger, columns, lengthof(columns)) || strcmp(status, "open") != 0)
+		raise_immutable(trigger);
+	return PointerGetDatum(trigger->tg_newtuple);
+}
+
+/* What was given away or paid back of a period's money stays so; more may be paid back. */
+static bool
+money_may_change(TriggerData *trigger)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	AttrNumber credited = SPI_fnumber(desc, "credited");
+	AttrNumber refunded = SPI_fnumber(desc, "refunded");
+	NullableDatum before = column_of(trigger->tg_trigtuple, refunded, desc);
+	NullableDatum after = column_of(trigger->tg_newtuple, refunded, desc);
+
+	if (changes(trigger, credited) && !is_null(trigger->tg_trigtuple, credited, desc))
+		return false;
+	if (before.isnull)
+		return true;
+	return !after.isnull &&
+		   DatumGetAmountP(after.value)->minor >= DatumGetAmountP(before.value)->minor;
+}
+
+static bool
+is_revived(TriggerData *trigger)
+{
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	AttrNumber is_void = SPI_fnumber(desc, "void");
+
+	return changes(trigger, is_void) &&
+		   DatumGetBool(column_of(trigger->tg_trigtuple, is_void, desc).value);
+}
+
+/*
+ * billing.guard_period(): trigger
+ *
+ * BEFORE UPDATE of a period: it may be moved, cut, dropped, credited once, and
+ * more and more of it paid back; else PB012. Its currency and that no more is
+ * given away than was paid are the table's own checks.
+ */
+Datum
+billing_guard_period(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_period");
+	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
+	AttrNumber columns[] = {SPI_fnumber(desc, "effective_at"), SPI_fnumber(desc, "expires_at"),
+							SPI_fnumber(desc, "void"), SPI_fnumber(desc, "credited"),
+							SPI_fnumber(desc, "refunded")};
+
+	if (differs_beyond(trigger, columns, lengthof(columns)) || is_revived(trigger) ||
+		!money_may_change(trigger))
 		raise_immutable(trigger);
 	return PointerGetDatum(trigger->tg_newtuple);
 }

@@ -299,7 +299,11 @@ fulfil_if_free(const pg_uuid_t *order_id, const Account *account)
 	purchase_lock_tokens(&order, account);
 	now = account_verb_time(account);
 	(void) expiry_run_account(account, now);
-	if (order_read(&order, order_id) && order.status == ORDER_OPEN)
+	if (!order_read(&order, order_id) || order.status != ORDER_OPEN)
+		return;
+	if (purchase_outlived(&order, now))
+		order_closed(&order, now);
+	else
 		purchase_make(&order, account, now, &subscription_id);
 }
 

@@ -294,8 +294,8 @@ receipt_datum(FunctionCallInfo fcinfo, const Receipt *receipt)
  * due, does what was ordered. The same notice again (provider and provider_ref;
  * order and amount the same) changes nothing and answers the same. Where what was
  * ordered cannot be had any more (another subscription stands in its time, what it
- * counts on credit for would stay), the order is closed and the money becomes
- * account credit. NULL but for tax: 22004; malformed provider or provider_ref:
+ * counts on credit for would stay or is over), the order is closed and the money
+ * becomes account credit. NULL but for tax: 22004; malformed provider or provider_ref:
  * 22023, 22001; negative amount, tax that is negative, more than the amount or in
  * another currency: PB015; unknown order: PB016.
  */

@@ -243,12 +243,24 @@ take_back(const Payment *payment, const Refund *refund, TimestampTz now)
 }
 
 static void
+write_access_ended(const Account *account, const pg_uuid_t *subscription_id, int32 period_no,
+				   TimestampTz now)
+{
+	EventDetail detail;
+
+	event_detail_begin(&detail);
+	event_detail_uuid(&detail, "subscription_id", subscription_id);
+	event_detail_int64(&detail, "period_no", period_no);
+	event_write(&account->id, "access_ended", now, &detail);
+}
+
+/* What was replaced or is over has ended before. */
+static void
 end_access(const Account *account, const Payment *payment, TimestampTz now)
 {
 	bool was = expiry_any_in_force(account, now);
 	pg_uuid_t subscription_id;
 	int32 period_no;
-	EventDetail detail;
 
 	if (strcmp(payment->reason, "accepted") != 0 ||
 		query_execute(&select_bought,
@@ -256,12 +268,10 @@ end_access(const Account *account, const Payment *payment, TimestampTz now)
 		return;
 	subscription_id = query_uuid(0, 1);
 	period_no = query_int32(0, 2);
-	succession_end_period(account, &subscription_id, period_no, now);
+	if (!succession_end_period(account, &subscription_id, period_no, now))
+		return;
 	order_close_overtaken(&account->id, &subscription_id, NULL, now);
-	event_detail_begin(&detail);
-	event_detail_uuid(&detail, "subscription_id", &subscription_id);
-	event_detail_int64(&detail, "period_no", period_no);
-	event_write(&account->id, "access_ended", now, &detail);
+	write_access_ended(account, &subscription_id, period_no, now);
 	(void) expiry_run_account(account, now);
 	if (was)
 		expiry_plan_lost(account, now, "payment_refunded");

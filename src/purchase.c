@@ -26,6 +26,12 @@ typedef struct Purchase
 	pg_uuid_t subscription_id; /* what comes of it */
 } Purchase;
 
+static bool
+replaces(const Order *order)
+{
+	return order->action == ORDER_UPGRADE || order->action == ORDER_DOWNGRADE;
+}
+
 /*
  * The second of the locks, after the account's plan lock: replacing takes
  * something away from those who spend.
@@ -33,7 +39,7 @@ typedef struct Purchase
 void
 purchase_lock_tokens(const Order *order, const Account *account)
 {
-	if (order->action == ORDER_UPGRADE || order->action == ORDER_DOWNGRADE)
+	if (replaces(order))
 		lock_account(&account->id, LOCK_TOKENS, ExclusiveLock);
 	else
 		subscription_lock_tokens(account, order->plan);
@@ -185,26 +191,47 @@ schedule(Purchase *purchase, const Subscription *subject)
 }
 
 static void
+read_subject(Subscription *subject, const Order *order)
+{
+	if (!subscription_read(subject, &order->subject_id))
+		elog(ERROR, "the subscription that an order replaces does not exist");
+}
+
+static void
 fulfil(Purchase *purchase)
 {
 	Subscription subject;
 
-	if (purchase->order->action != ORDER_UPGRADE && purchase->order->action != ORDER_DOWNGRADE)
+	if (!replaces(purchase->order))
 	{
 		renew_or_begin(purchase);
 		return;
 	}
-	if (!subscription_read(&subject, &purchase->order->subject_id))
-		elog(ERROR, "the subscription that an order replaces does not exist");
-	if (!purchase->order->at_period_end)
-		replace_now(purchase, &subject);
-	else if (subject.expires_at > purchase->now)
-		schedule(purchase, &subject);
-	else
+	read_subject(&subject, purchase->order);
+	if (subject.expires_at <= purchase->now)
 	{
 		require_no_credit(purchase->order);
 		renew_or_begin(purchase);
 	}
+	else if (purchase->order->at_period_end)
+		schedule(purchase, &subject);
+	else
+		replace_now(purchase, &subject);
+}
+
+/*
+ * Whether the order promises credit for what is over by now: the time it was paid
+ * for has been used to its end.
+ */
+bool
+purchase_outlived(const Order *order, TimestampTz now)
+{
+	Subscription subject;
+
+	if (!replaces(order) || amount_is_zero(&order->credit))
+		return false;
+	read_subject(&subject, order);
+	return subject.expires_at <= now;
 }
 
 /*

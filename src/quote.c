@@ -20,6 +20,7 @@
 #include "holding.h"
 #include "query.h"
 #include "quote.h"
+#include "succession.h"
 
 PG_FUNCTION_INFO_V1(billing_quote_plan);
 
@@ -252,15 +253,23 @@ compute_times(Quote *quote, const Account *account, TimestampTz now)
 							   &terms, &quote->effective_at, &quote->expires_at);
 }
 
-/* What was given for later is not moved for what is bought now, nor is that cut short. */
+/*
+ * What was given for later is not moved for what is bought now, nor is that cut
+ * short; neither is what follows it.
+ */
 static void
 require_room(const Quote *quote, const Account *account)
 {
 	TimestampTz begins;
 
-	if (quote->action == ORDER_RENEW ||
-		!subscription_in_the_way(account, quote->plan->code, quote->effective_at, quote->expires_at,
-								 &begins))
+	if (quote->action == ORDER_RENEW)
+	{
+		if (quote->subject.has_successor)
+			succession_require_room(account, &quote->subject.successor_id, quote->expires_at);
+		return;
+	}
+	if (!subscription_in_the_way(account, quote->plan->code, quote->effective_at, quote->expires_at,
+								 NULL, &begins))
 		return;
 	ereport(ERROR, (errcode(ERRCODE_EXCLUSION_VIOLATION),
 					errmsg("another subscription of plan \"%s\" is in the way", quote->plan->code),
@@ -319,8 +328,8 @@ quote_datum(FunctionCallInfo fcinfo, const Quote *quote)
  *
  * What order_plan would do now, without doing it. NULL: 22004; the free plan,
  * unknown timing, period_end after a plan without end: 22023; over-long plan or
- * timing: 22001; a subscription of the same plan, given for later, in the way:
- * 23P01; unknown account: PB001, closed: PB002; unknown or retired plan, or one
+ * timing: 22001; a subscription of the same plan, given for later, in the way of
+ * the period or of what is scheduled to follow it: 23P01; unknown account: PB001, closed: PB002; unknown or retired plan, or one
  * without a price: PB011; an immediate change to another currency: PB015.
  */
 Datum

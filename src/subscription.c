@@ -5,7 +5,8 @@
  * Period n of a subscription ends at anchor + n × duration, counted in the
  * account's time zone (period.h), never from the previous end. A renewal adds
  * one period where the last one ends; a subscription whose time is over is never
- * extended: what is bought then is a new one, with a new anchor.
+ * extended: what is bought then is a new one, with a new anchor. The end so far
+ * becomes the anchor where the duration is another, or with the zone the calendar.
  */
 #include "postgres.h"
 
@@ -67,9 +68,10 @@ static SqlQuery select_followed = {
 
 static SqlQuery select_in_the_way = {
 	.sql = "SELECT effective_at FROM billing.subscription WHERE account_id = $1 AND plan = $2 "
-		   "AND NOT void AND effective_at < $4 AND expires_at > $3 ORDER BY effective_at LIMIT 1",
-	.nargs = 4,
-	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
+		   "AND NOT void AND effective_at < $4 AND expires_at > $3 "
+		   "AND subscription_id IS DISTINCT FROM $5 ORDER BY effective_at LIMIT 1",
+	.nargs = 5,
+	.argtypes = {UUIDOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, UUIDOID}};
 
 static SqlQuery insert_subscription = {
 	.sql =
@@ -207,6 +209,20 @@ check_explicit_end(const Calendar *calendar)
 						errhint("Pass a later expires_at, or NULL for the plan's duration.")));
 }
 
+/*
+ * Whether the calendar of the subscription goes on: the same duration, and, in the
+ * account's time zone as it is now, an end that is the one so far. In another zone
+ * the next end may be days from where its calendar has it.
+ */
+static bool
+goes_on(const Subscription *held, TimestampTz start, const Interval *duration,
+		const char *time_zone)
+{
+	return held->has_anchor_duration && held->expires_at == start &&
+		   same_duration(&held->anchor_duration, duration) &&
+		   period_end(held->anchor, duration, held->anchor_periods, time_zone) == start;
+}
+
 /* The period that terms would add: held is NULL for a new subscription. */
 static Calendar
 next_period(const Account *account, TimestampTz now, const Subscription *held,
@@ -233,16 +249,17 @@ next_period(const Account *account, TimestampTz now, const Subscription *held,
 		next.expires_at = DT_NOEND;
 	else
 	{
+		char *time_zone = account_time_zone(&account->id);
+
 		next.anchor_duration = duration;
 		next.anchor_periods = 1;
-		if (held != NULL && held->has_anchor_duration && held->expires_at == next.effective_at &&
-			same_duration(&held->anchor_duration, duration))
+		if (held != NULL && goes_on(held, next.effective_at, duration, time_zone))
 		{
 			next.anchor = held->anchor;
 			next.anchor_periods = held->anchor_periods + 1;
 		}
 		next.expires_at = period_end_after(next.anchor, duration, &next.anchor_periods,
-										   next.effective_at, account_time_zone(&account->id));
+										   next.effective_at, time_zone);
 	}
 	return next;
 }
@@ -259,14 +276,18 @@ subscription_expected_time(const Account *account, TimestampTz now, const Subscr
 	*expires_at = next.expires_at;
 }
 
-/* Whether another one of the plan has a part of that time; begins: when. */
+/*
+ * Whether a subscription of the plan, but for that one (NULL: any), has a part of
+ * that time; begins: when.
+ */
 bool
 subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
-						TimestampTz expires_at, TimestampTz *begins)
+						TimestampTz expires_at, const pg_uuid_t *but, TimestampTz *begins)
 {
-	if (query_execute(&select_in_the_way,
-					  (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
-										arg_time(effective_at), arg_time(expires_at)}) == 0)
+	if (query_execute(&select_in_the_way, (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
+															arg_time(effective_at),
+															arg_time(expires_at), arg_uuid(but)}) ==
+		0)
 		return false;
 	*begins = query_time(0, 1);
 	return true;
@@ -280,7 +301,7 @@ has_room_to_renew(const Subscription *current, const Account *account, Timestamp
 	TimestampTz begins;
 
 	return !subscription_in_the_way(account, current->plan, next.effective_at, next.expires_at,
-									&begins);
+									NULL, &begins);
 }
 
 /*
@@ -400,7 +421,10 @@ make_room_in_open_period(const Subscription *subscription, TimestampTz now, Cale
 		period->effective_at = query_time(0, 1);
 }
 
-/* Extends a held subscription by one period; renewing takes a cancellation back. */
+/*
+ * Extends a held subscription by one period; renewing takes a cancellation back.
+ * What is scheduled to follow moves; without room for it 23P01.
+ */
 void
 subscription_renew(Subscription *subscription, const Account *account, TimestampTz now,
 				   const PeriodTerms *terms)
@@ -422,7 +446,10 @@ subscription_renew(Subscription *subscription, const Account *account, Timestamp
 	write_event("subscription_renewed", &subscription->subscription_id, account, now, terms,
 				&period);
 	if (subscription->has_successor)
+	{
+		succession_require_room(account, &subscription->successor_id, subscription->expires_at);
 		succession_shift(account, &subscription->successor_id, 1, subscription->expires_at, now);
+	}
 }
 
 static bool

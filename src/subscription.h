@@ -50,7 +50,7 @@ extern bool subscription_to_renew(Subscription *held, const Account *account, Ti
 								  const PeriodTerms *terms);
 extern bool
 subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
-						TimestampTz expires_at, TimestampTz *begins);
+						TimestampTz expires_at, const pg_uuid_t *but, TimestampTz *begins);
 extern void subscription_lock_tokens(const Account *account, const char *plan);
 extern void subscription_begin(pg_uuid_t *subscription_id, const Account *account, TimestampTz now,
 							   const PeriodTerms *terms);

@@ -338,49 +338,177 @@ write_event(const Account *account, const pg_uuid_t *subscription_id, TimestampT
 	event_write(&account->id, "subscription_rescheduled", now, &detail);
 }
 
+/* Whether periods of that duration, counted from anchor, end at start; if so the calendar is theirs. */
+static bool
+reaches(ShiftCalendar *calendar, TimestampTz anchor, const Interval *duration, TimestampTz start,
+		const char *time_zone)
+{
+	int64 periods = 0;
+
+	if (anchor >= start ||
+		period_end_after(anchor, duration, &periods, start - 1, time_zone) != start)
+		return false;
+	*calendar = (ShiftCalendar){.anchor = anchor, .duration = *duration, .periods = periods};
+	return true;
+}
+
 /*
- * Moves the periods from number from_period on, none of which has begun, so that
- * the first begins at start and the others follow without a gap, each as long as
- * it was bought. Their grants move along.
+ * Periods that move up to the end of one that stays go on with its calendar:
+ * counted from there, an end that a short month moved would move all behind it.
+ * The anchor is that of the subscription or, before one of another duration was
+ * bought, the start of a period that stays.
+ */
+static ShiftCalendar
+calendar_so_far(const Account *account, const Subscription *subscription, const Shift *first,
+				TimestampTz start, const char *time_zone)
+{
+	ShiftCalendar calendar = {.anchor = start, .periods = 0};
+	int count;
+	Shift *all;
+
+	if (first->period_no == 1 || !first->has_duration)
+		return calendar;
+	if (subscription->has_anchor_duration &&
+		reaches(&calendar, subscription->anchor, &subscription->anchor_duration, start,
+				time_zone) &&
+		continues(&calendar, first))
+		return calendar;
+	all = load_shifts(account, &subscription->subscription_id, 1, &count);
+	for (int i = 0; i < count && all[i].effective_at < start; i++)
+		if (all[i].has_duration &&
+			reaches(&calendar, all[i].effective_at, &all[i].duration, start, time_zone) &&
+			continues(&calendar, first))
+			return calendar;
+	return (ShiftCalendar){.anchor = start, .periods = 0};
+}
+
+/* A subscription's periods on their way. */
+typedef struct Move
+{
+	Subscription subscription;
+	int count;
+	Shift *shifts;
+	TimestampTz from; /* where the first one begins now */
+	TimestampTz start;
+	TimestampTz end;
+	ShiftCalendar calendar; /* as it stands at the end */
+} Move;
+
+/*
+ * The periods from number from_period on, none of which has begun, as they would
+ * be if the first began at start and the others followed without a gap, each as
+ * long as it was bought. False: there is nothing to move.
+ */
+static bool
+plan_move(Move *move, const Account *account, const pg_uuid_t *subscription_id, int32 from_period,
+		  TimestampTz start)
+{
+	char *time_zone = account_time_zone(&account->id);
+
+	move->shifts = load_shifts(account, subscription_id, from_period, &move->count);
+	if (move->count == 0 || move->shifts[0].effective_at == start ||
+		!subscription_read(&move->subscription, subscription_id))
+		return false;
+	move->from = move->shifts[0].effective_at;
+	move->start = move->end = start;
+	move->calendar =
+		calendar_so_far(account, &move->subscription, &move->shifts[0], start, time_zone);
+	for (int i = 0; i < move->count; i++)
+	{
+		TimestampTz begin = move->end;
+
+		move->end = shifted_end(&move->calendar, &move->shifts[i], begin, time_zone);
+		move->shifts[i].effective_at = begin;
+		move->shifts[i].expires_at = move->end;
+	}
+	return true;
+}
+
+static bool
+is_barred(const Move *move, const Account *account, TimestampTz *begins)
+{
+	return subscription_in_the_way(account, move->subscription.plan, move->start, move->end,
+								   &move->subscription.subscription_id, begins);
+}
+
+static void
+store_move(const Move *move, const Account *account)
+{
+	const pg_uuid_t *subscription_id = &move->subscription.subscription_id;
+	bool later = move->start > move->from;
+
+	/* no two may overlap on the way */
+	for (int i = 0; i < move->count; i++)
+		store_shift(account, subscription_id, &move->shifts[later ? move->count - 1 - i : i]);
+	query_execute(&shift_subscription,
+				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
+									arg_time(move->end), arg_time(move->calendar.anchor),
+									move->calendar.periods == 0
+										? arg_null()
+										: arg_datum(IntervalPGetDatum(&move->calendar.duration)),
+									arg_int64(move->calendar.periods)});
+}
+
+/*
+ * Moves the periods from number from_period on, as plan_move says, and their
+ * grants along. Where another subscription of the plan has a part of their new
+ * time they stay: what was given for later is not moved for them, and what ends
+ * before them has ended, whatever follows.
  */
 void
 succession_shift(const Account *account, const pg_uuid_t *subscription_id, int32 from_period,
 				 TimestampTz start, TimestampTz now)
 {
-	char *time_zone = account_time_zone(&account->id);
-	ShiftCalendar calendar = {.anchor = start, .periods = 0};
-	TimestampTz end = start;
-	int count;
-	Shift *shifts = load_shifts(account, subscription_id, from_period, &count);
-	bool later;
+	Move move;
+	TimestampTz begins;
 
-	if (count == 0 || shifts[0].effective_at == start)
+	if (!plan_move(&move, account, subscription_id, from_period, start) ||
+		is_barred(&move, account, &begins))
 		return;
-	later = start > shifts[0].effective_at;
-	for (int i = 0; i < count; i++)
-	{
-		TimestampTz begin = end;
+	store_move(&move, account);
+	write_event(account, subscription_id, move.start, move.end, now);
+}
 
-		end = shifted_end(&calendar, &shifts[i], begin, time_zone);
-		shifts[i].effective_at = begin;
-		shifts[i].expires_at = end;
-	}
-	/* no two may overlap on the way */
-	for (int i = 0; i < count; i++)
-		store_shift(account, subscription_id, &shifts[later ? count - 1 - i : i]);
-	query_execute(&shift_subscription,
-				  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
-									arg_time(end), arg_time(calendar.anchor),
-									calendar.periods == 0
-										? arg_null()
-										: arg_datum(IntervalPGetDatum(&calendar.duration)),
-									arg_int64(calendar.periods)});
-	write_event(account, subscription_id, start, end, now);
+static void
+raise_no_start(const pg_uuid_t *subscription_id)
+{
+	Subscription subscription;
+
+	if (!subscription_read(&subscription, subscription_id) || subscription.voided)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+			 errmsg("plan \"%s\", scheduled to follow, would never begin", subscription.plan),
+			 errdetail("It begins where what it follows ends, and that would have no end."),
+			 errhint("Cancel it first.")));
+}
+
+/* Raises unless the subscription, all of which is to come, can begin at start. */
+void
+succession_require_room(const Account *account, const pg_uuid_t *subscription_id, TimestampTz start)
+{
+	Move move;
+	TimestampTz begins;
+
+	if (TIMESTAMP_IS_NOEND(start))
+		raise_no_start(subscription_id);
+	else if (plan_move(&move, account, subscription_id, 1, start) &&
+			 is_barred(&move, account, &begins))
+		ereport(
+			ERROR,
+			(errcode(ERRCODE_EXCLUSION_VIOLATION),
+			 errmsg("plan \"%s\", scheduled to follow, cannot move: another subscription of it "
+					"is in the way",
+					move.subscription.plan),
+			 errdetail("It would last from %s to %s; the other one begins at %s.",
+					   pstrdup(timestamptz_to_str(move.start)),
+					   pstrdup(timestamptz_to_str(move.end)), pstrdup(timestamptz_to_str(begins))),
+			 errhint("Cancel one of the two first.")));
 }
 
 /*
- * What is scheduled to follow begins where the subscription ends now; nothing is
- * followed by one of which nothing is left.
+ * What is scheduled to follow begins where the subscription ends now, if there is
+ * room; nothing is followed by one of which nothing is left.
  */
 static void
 mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz now)
@@ -398,17 +526,19 @@ mend_line(const Account *account, const pg_uuid_t *subscription_id, TimestampTz 
 
 /*
  * The grant is looked for whatever the period's times are: one of a token plan
- * outlives its period when the plan is renewed without end or replaced.
+ * outlives its period when the plan is renewed without end or replaced. False:
+ * there is none any more.
  */
-static void
+static bool
 void_period_tokens(const Account *account, const NullableDatum *period, TimestampTz now)
 {
 	pg_uuid_t grant_id;
 
 	if (query_execute(&select_period_grant, period) == 0)
-		return;
+		return false;
 	grant_id = query_uuid(0, 1);
 	(void) void_grant_locked(account, &grant_id, now);
+	return true;
 }
 
 /* Whether tokens, left or held, would outlive the subscription if it ended then. */
@@ -440,9 +570,9 @@ has_tokens_beyond(const Account *account, const pg_uuid_t *subscription_id, Time
  * Takes the tokens of one period back and ends it now, or drops it if it has not
  * begun. Later ones move up, so that no gap is left; with none the subscription
  * is over, unless tokens that something else paid for need it: then the period
- * stays, without its own.
+ * stays, without its own. False: there was nothing left to end or to take.
  */
-void
+bool
 succession_end_period(const Account *account, const pg_uuid_t *subscription_id, int32 period_no,
 					  TimestampTz now)
 {
@@ -451,15 +581,15 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 	TimestampTz boundary;
 	bool of_token_plan;
 	bool followed;
+	bool voided = void_period_tokens(account, args, now);
 
-	void_period_tokens(account, args, now);
 	if (query_execute(&select_period, args) == 0)
-		return;
+		return voided;
 	boundary = Max(query_time(0, 1), now);
 	of_token_plan = query_bool(0, 2);
 	followed = query_bool(0, 3);
 	if (of_token_plan && !followed && has_tokens_beyond(account, subscription_id, boundary, now))
-		return;
+		return voided;
 	query_execute(&cut_period, args);
 	if (followed)
 		succession_shift(account, subscription_id, period_no + 1, boundary, now);
@@ -468,4 +598,5 @@ succession_end_period(const Account *account, const pg_uuid_t *subscription_id, 
 					  (NullableDatum[]){arg_uuid(&account->id), arg_uuid(subscription_id),
 										arg_time(boundary), arg_time(now)});
 	mend_line(account, subscription_id, now);
+	return true;
 }

@@ -25,8 +25,10 @@ extern void
 succession_set(const pg_uuid_t *account, const pg_uuid_t *subscription, const pg_uuid_t *successor);
 extern void succession_shift(const Account *account, const pg_uuid_t *subscription_id,
 							 int32 from_period, TimestampTz start, TimestampTz now);
+extern void succession_require_room(const Account *account, const pg_uuid_t *subscription_id,
+									TimestampTz start);
 extern void succession_unlink(const pg_uuid_t *account, const pg_uuid_t *subscription);
-extern void succession_end_period(const Account *account, const pg_uuid_t *subscription_id,
+extern bool succession_end_period(const Account *account, const pg_uuid_t *subscription_id,
 								  int32 period_no, TimestampTz now);
 extern void
 succession_void_tokens(const Account *account, const pg_uuid_t *subscription, TimestampTz now);

@@ -1,6 +1,7 @@
 /*
  * verify.c
- *	  Comparing what is derived, or was summed, with the ledger itself.
+ *	  Comparing what is derived, or was summed, with the ledger itself, and the
+ *	  money that came in with where it is.
  */
 #include "postgres.h"
 
@@ -90,6 +91,37 @@ static SqlQuery checks[] = {
 			  "AND f.entry_no = r.refund_of AND f.kind = 'consume' "
 			  "WHERE ($1 IS NULL OR r.account_id = $1) AND r.refund_of IS NOT NULL "
 			  "AND r.asked > coalesce(f.asked, 0)"),
+
+	ONE_CHECK("SELECT s.account_id, format('subscription %s has no period', s.subscription_id) "
+			  "FROM billing.subscription s WHERE ($1 IS NULL OR s.account_id = $1) AND NOT s.void "
+			  "AND NOT EXISTS (SELECT FROM billing.subscription_period p "
+			  "WHERE p.account_id = s.account_id AND p.subscription_id = s.subscription_id "
+			  "AND NOT p.void)"),
+
+	ONE_CHECK("SELECT o.account_id, format('order %s is paid, but its period does not exist', "
+			  "o.order_id) FROM billing.plan_order o LEFT JOIN billing.subscription_period p "
+			  "ON p.account_id = o.account_id AND p.subscription_id = o.subscription_id "
+			  "AND p.order_id = o.order_id "
+			  "WHERE ($1 IS NULL OR o.account_id = $1) AND o.status = 'paid' "
+			  "AND p.order_id IS NULL"),
+
+	/* wide sums: a single payment may be as large as an amount can be */
+	ONE_CHECK(
+		"SELECT account_id, format('payments of %s %s in minor units, of which %s are somewhere', "
+		"sum(paid), currency, sum(found)) FROM ("
+		"SELECT account_id, currency(amount), minor_units(amount) AS paid, "
+		"CASE WHEN reason = 'payment_mismatch' THEN minor_units(amount) ELSE 0 END AS found "
+		"FROM billing.payment WHERE $1 IS NULL OR account_id = $1 "
+		"UNION ALL SELECT r.account_id, currency(r.amount), 0, minor_units(r.amount) "
+		"FROM billing.payment_refund r JOIN billing.payment p USING (account_id, payment_id) "
+		"WHERE ($1 IS NULL OR r.account_id = $1) AND p.reason <> 'payment_mismatch' "
+		"UNION ALL SELECT account_id, currency(amount), 0, minor_units(amount) "
+		"FROM billing.account_credit WHERE $1 IS NULL OR account_id = $1 "
+		"UNION ALL SELECT account_id, currency(paid), 0, minor_units(paid) - "
+		"coalesce(minor_units(credited), 0) - coalesce(minor_units(refunded), 0) "
+		"FROM billing.subscription_period WHERE ($1 IS NULL OR account_id = $1) "
+		"AND paid IS NOT NULL AND order_id IS NOT NULL) money "
+		"GROUP BY account_id, currency HAVING sum(paid) <> sum(found)"),
 };
 
 static void
@@ -107,9 +139,9 @@ put_problems(ReturnSetInfo *rsinfo, uint64 count)
 /*
  * billing.verify_ledger(account_id uuid) → SETOF (account_id uuid, problem text)
  *
- * Recomputes everything that was summed or derived from the ledger's rows, of
- * one account or (NULL) of all, and reports what does not agree; no row: all
- * sound. Reads the whole ledger. All in a bound transaction: PB006.
+ * Recomputes everything that was summed or derived from the ledger's rows, and
+ * where the money is, of one account or (NULL) of all, and reports what does not
+ * agree; no row: all sound. Reads the whole ledger. All in a bound transaction: PB006.
  */
 Datum
 billing_verify_ledger(PG_FUNCTION_ARGS)

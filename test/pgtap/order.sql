@@ -201,11 +201,58 @@ SELECT pg_temp.same('SELECT * FROM pg_temp.days(6)', ARRAY['old 1 0 30 10.00 USD
 SELECT is((SELECT string_agg(version::text, ' ') FROM billing.subscription_period WHERE account_id = pg_temp.account(6)), '1 1', 'both periods are of version 1');
 SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(6), 'old')$$, 'PB011', NULL, 'a new order of a retired plan is refused');
 
+-- another time zone: what is bought from then on is as long as the calendar there says
+SELECT billing.create_plan('month', 'subscription', price => '30 USD', duration => '1 month', app => 'drive');
+SELECT billing.create_account('moves', pg_temp.account(41), time_zone => 'Asia/Tokyo'), billing.set_test_clock(pg_temp.account(41), '2101-02-28 22:30 UTC');
+SELECT billing.create_account('stays', pg_temp.account(42), time_zone => 'Europe/Berlin'), billing.set_test_clock(pg_temp.account(42), '2101-01-31 09:00 UTC');
+SELECT is(pg_temp.pay(n, 'month', n || 'a', '30 USD'), 'accepted', 'a month') FROM generate_series(41, 42) n;
+SELECT billing.update_account(pg_temp.account(41), time_zone => 'UTC'), billing.update_account(pg_temp.account(42), time_zone => 'Europe/Paris');
+SELECT is(pg_temp.quote(41, 'month'), 'renew | 30.00 USD | 0.00 USD | 30.00 USD | 2101-03-31 22:30:00 | 2101-04-30 22:30:00', 'where the zones have other days the end so far is the anchor');
+SELECT is(pg_temp.pay(n, 'month', n || 'b', '30 USD'), 'accepted', 'renewed') FROM generate_series(41, 42) n;
+SELECT is((SELECT string_agg(expires_at::text, ', ' ORDER BY period_no) FROM billing.subscription_period WHERE account_id = pg_temp.account(41)), '2101-03-31 22:30:00+00, 2101-04-30 22:30:00+00', 'as quoted');
+SELECT is(pg_temp.pay(41, 'month', '41c', '30 USD'), 'accepted', 'renewed once more');
+SELECT is((SELECT max(expires_at)::text FROM billing.subscription_period WHERE account_id = pg_temp.account(41)), '2101-05-31 22:30:00+00', 'counted on from the new anchor');
+SELECT is((SELECT string_agg(expires_at::text, ', ' ORDER BY period_no) FROM billing.subscription_period WHERE account_id = pg_temp.account(42)), '2101-02-28 09:00:00+00, 2101-03-31 08:00:00+00', 'where they agree counting goes on');
+
+-- amounts that no sum can hold are facts as well: recorded, and the views stay readable
+SELECT pg_temp.open(n) FROM generate_series(43, 44) n;
+CREATE TEMPORARY TABLE absurd AS SELECT n, billing.order_plan(pg_temp.account(n), 'month') AS order_id FROM generate_series(43, 44) n;
+CREATE FUNCTION pg_temp.notice(n int, ref text, amount billing.amount) RETURNS text LANGUAGE sql AS
+    $$SELECT r.reason FROM absurd, billing.record_payment(order_id, 'psp', ref, amount) r WHERE absurd.n = notice.n$$;
+CREATE FUNCTION pg_temp.pay_back(refs text, end_access boolean) RETURNS SETOF uuid LANGUAGE sql AS
+    $$SELECT billing.record_refund(payment_id, 'psp', 'back ' || provider_ref, amount, end_access) FROM billing.payment WHERE provider_ref LIKE refs ORDER BY provider_ref$$;
+SELECT is(pg_temp.notice(43, '43' || ref, '92233720368547758.07 USD'), 'payment_mismatch', 'an absurd payment') FROM unnest('{a,b,c}'::text[]) ref;
+SELECT is(pg_temp.notice(43, '43d', '9223372036854775807 JPY'), 'payment_mismatch', 'and one in another currency');
+SELECT is(pg_temp.notice(43, '43e', '30 USD'), 'accepted', 'what is due is paid all the same');
+SELECT is((SELECT string_agg(concat_ws(' ', paid, used, unapplied, difference), ', ' ORDER BY currency) FROM billing.payment_conservation WHERE account_id = pg_temp.account(43)),
+    '9223372036854775807 JPY 0 JPY 9223372036854775807 JPY 0 JPY, 92233720368547758.07 USD 30.00 USD 92233720368547758.07 USD 0.00 USD', 'a sum past the range is the largest amount, and nothing is missing');
+SELECT lives_ok($$SELECT pg_temp.pay_back('43_', true)$$, 'it is paid back');
+SELECT is((SELECT string_agg(concat_ws(' ', used, refunded, unapplied, difference), ', ' ORDER BY currency) FROM billing.payment_conservation WHERE account_id = pg_temp.account(43)),
+    '0 JPY 9223372036854775807 JPY 0 JPY 0 JPY, 0.00 USD 92233720368547758.07 USD 0.00 USD 0.00 USD', 'and nothing is missing then');
+SELECT is(pg_temp.notice(44, '44a', '30 USD'), 'accepted', 'an order is paid');
+SELECT is(pg_temp.notice(44, '44' || ref, '92233720368547758.07 USD'), 'order_closed', 'and paid again') FROM unnest('{b,c,d}'::text[]) ref;
+SELECT is((SELECT concat_ws(' ', balance, reserved, available) FROM billing.account_credit_balance WHERE account_id = pg_temp.account(44)), '92233720368547758.07 USD 0.00 USD 92233720368547758.07 USD', 'the account credit can be read');
+SELECT is(pg_temp.quote(44, 'month'), 'renew | 30.00 USD | 30.00 USD | 0.00 USD | 2100-02-01 00:00:00 | 2100-03-01 00:00:00', 'pays for a renewal');
+SELECT lives_ok($$SELECT billing.order_plan(pg_temp.account(44), 'month')$$, 'and is spent');
+SELECT lives_ok($$SELECT pg_temp.pay_back('44_', false)$$, 'and paid back, with what it was spent on');
+SELECT is((SELECT concat_ws(' ', paid, used, credited, refunded, account_credit, unapplied, difference) FROM billing.payment_conservation WHERE account_id = pg_temp.account(44)),
+    '92233720368547758.07 USD 0.00 USD 0.00 USD 92233720368547758.07 USD 0.00 USD 0.00 USD 0.00 USD', 'to the last cent');
+SELECT is((SELECT balance::text FROM billing.account_credit_balance WHERE account_id = pg_temp.account(44)), '0.00 USD', 'nothing is left');
+
 -- rows do not change
 SELECT throws_ok($$UPDATE billing.payment SET amount = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'payments');
 SELECT throws_ok($$DELETE FROM billing.account_credit WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'account credit');
 SELECT throws_ok($$UPDATE billing.plan_order SET price = '1 USD', due = '1 USD' WHERE account_id = pg_temp.account(1)$$, 'PB012', NULL, 'orders');
 SELECT throws_ok($$UPDATE billing.plan_order SET status = 'open', closed_at = NULL, subscription_id = NULL WHERE account_id = pg_temp.account(1) AND status = 'paid'$$, 'PB012', NULL, 'orders that are over');
+SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account_id = pg_temp.account(6)', change), 'PB012', NULL, 'of a period: ' || change) FROM unnest(ARRAY[
+    $$paid = '1000 USD'$$, $$paid = NULL$$, $$price = '1 USD'$$, 'version = 2', 'plan = plan || 1', $$kind = 'token'$$, $$apps = '{drive}'$$, 'order_id = NULL', 'grant_id = gen_random_uuid()',
+    'period_no = period_no + 10', 'subscription_id = gen_random_uuid()', $$idempotency_key = 'x'$$, 'created_at = now()']) change;
+SELECT throws_ok('DELETE FROM billing.subscription_period WHERE account_id = pg_temp.account(6)', 'PB012', NULL, 'periods stay');
+SELECT throws_ok('TRUNCATE billing.subscription_period CASCADE', 'PB012', NULL, 'all of them');
+SELECT lives_ok($$UPDATE billing.subscription_period SET credited = '1 USD', refunded = '2 USD', void = true, expires_at = expires_at - interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'what happens to a period may be written');
+SELECT lives_ok($$UPDATE billing.subscription_period SET refunded = '3 USD', effective_at = effective_at + interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'more may be paid back');
+SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account_id = pg_temp.account(6) AND period_no = 2', change), 'PB012', NULL, 'but not taken back: ' || change) FROM unnest(ARRAY[
+    $$credited = '2 USD'$$, 'credited = NULL', $$refunded = '2.99 USD'$$, 'refunded = NULL', 'void = false']) change;
 SELECT throws_ok('TRUNCATE billing.order_credit', 'PB012', NULL, 'promised credit');
 SELECT throws_ok($$UPDATE billing.token_grant SET expires_at = now() + interval '1 year' WHERE account_id = pg_temp.account(4)$$, 'PB012', NULL, 'the end of a grant');
 SELECT throws_ok($$UPDATE billing.token_grant SET subscription_id = NULL WHERE account_id = pg_temp.account(4)$$, 'PB012', NULL, 'whose a grant is');

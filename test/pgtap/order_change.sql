@@ -178,8 +178,9 @@ SELECT pg_temp.conserved(9);
 SELECT pg_temp.open(10);
 SELECT is(pg_temp.pay(10, 'large', '10a', '30 USD'), 'accepted', 'a plan');
 SELECT is(pg_temp.pay(10, 'small', '10b', '10 USD'), 'accepted', 'and a cheaper one that follows it');
+CREATE TEMPORARY TABLE barred AS SELECT billing.order_plan(pg_temp.account(10), 'large') AS order_id;
 SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(10), 'small', '2100-03-12 UTC', '2100-04-11 UTC')$$, 'an administrator gives it for later as well');
-SELECT is(pg_temp.pay(10, 'large', '10c', '30 USD'), 'order_closed', 'a renewal for which it would have to move there');
+SELECT is((SELECT r.reason FROM barred, billing.record_payment(order_id, 'psp', '10c', '30 USD') r), 'order_closed', 'a renewal for which it would have to move there');
 SELECT is((SELECT string_agg(r::text, ' ') FROM (SELECT r.accepted, r.reason, r.subscription_id, r.replayed FROM billing.plan_order o
              JOIN billing.payment p USING (account_id, order_id), billing.record_payment(o.order_id, 'psp', '10c', '30 USD') r WHERE p.provider_ref = '10c') r),
     '(f,order_closed,,t)', 'has the same receipt again');
@@ -187,6 +188,21 @@ SELECT pg_temp.same('SELECT * FROM pg_temp.days(10)', ARRAY['large 1 0 31 30.00 
 SELECT is(pg_temp.credit(10), '30.00 USD', 'and is account credit');
 SELECT is(pg_temp.events(10), 'subscription_started 00:00:00, subscription_scheduled 00:00:00, subscription_scheduled 00:00:00, order_closed 00:00:00', 'its order is closed');
 SELECT pg_temp.conserved(10);
+SELECT throws_like(call, '%"small", scheduled to follow, cannot move%', 'so it is neither quoted, ordered nor given: ' || call) FROM unnest(ARRAY[
+    $$SELECT billing.quote_plan(pg_temp.account(10), 'large')$$, $$SELECT billing.order_plan(pg_temp.account(10), 'large')$$, $$SELECT billing.order_plan(pg_temp.account(10), 'large', 'period_end')$$,
+    $$SELECT billing.subscribe(pg_temp.account(10), 'large')$$]) call;
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(10), 'large')$$, '23P01', NULL, 'as what overlaps');
+SELECT is(pg_temp.quote(10, 'small', 'period_end'), 'renew | 10.00 USD | 10.00 USD | 0.00 USD | 2100-04-11 00:00:00 | 2100-05-11 00:00:00', 'behind what was given there is room');
+
+-- a plan that would have no end any more cannot have one to follow
+SELECT pg_temp.open(23);
+SELECT is(pg_temp.pay(23, 'pack', '23a', '7 USD'), 'accepted', 'tokens for ten days');
+SELECT is(pg_temp.pay(23, 'tiny', '23b', '3 USD'), 'accepted', 'and fewer that follow');
+SAVEPOINT endless;
+SELECT billing.revise_plan('pack', unset => '{duration}');
+SELECT throws_like($$SELECT billing.order_plan(pg_temp.account(23), 'pack')$$, '%"tiny", scheduled to follow, would never begin%', 'cannot be renewed without end');
+SELECT throws_ok($$SELECT billing.order_plan(pg_temp.account(23), 'pack')$$, '22023', NULL, 'as what has no end');
+ROLLBACK TO endless;
 
 -- credit is promised for a plan that would not go
 SELECT billing.create_plan('basic', 'subscription', price => '5 USD', duration => '30 days', app => 'mail');
@@ -256,6 +272,37 @@ SELECT lives_ok($$SELECT billing.subscribe(pg_temp.account(19), 'small', '2100-0
 SELECT is((SELECT r.reason FROM renewal, billing.record_payment(order_id, 'psp', '19b', '10 USD') r), 'accepted', 'which renews what is in force');
 SELECT pg_temp.same($$SELECT * FROM pg_temp.days(19) d ORDER BY split_part(d, ' ', 3)::int$$, ARRAY['small 1 0 30 10.00 USD', 'small 2 30 60 10.00 USD', 'small 1 90 120'], 'without a gap');
 SELECT pg_temp.conserved(n) FROM generate_series(15, 19) n;
+
+-- credit is for what an upgrade replaces: once that is over there is nothing to credit
+SELECT billing.create_plan('daily', 'subscription', price => '10 USD', duration => '1 day', app => 'mail');
+SELECT billing.create_plan('better', 'subscription', price => '11 USD', duration => '1 day', app => 'mail');
+SELECT pg_temp.open(n) FROM generate_series(20, 21) n;
+SELECT is(pg_temp.pay(n, 'daily', n || 'a', '10 USD'), 'accepted', 'a day') FROM generate_series(20, 21) n;
+SELECT is(pg_temp.pay(21, 'daily', '21b', '10 USD'), 'accepted', 'and another');
+SELECT billing.advance_test_clock(pg_temp.account(n), '2 seconds') FROM generate_series(20, 21) n;
+SELECT is(pg_temp.quote(20, 'better'), 'upgrade | 11.00 USD | 9.99 USD | 1.01 USD | 2100-01-01 00:00:02 | 2100-01-02 00:00:02', 'an upgrade credits the rest of it');
+CREATE TEMPORARY TABLE overdue AS SELECT n, billing.order_plan(pg_temp.account(n), 'better') AS order_id FROM generate_series(20, 21) n;
+SELECT billing.set_test_clock(pg_temp.account(n), '2100-01-02 00:00:01 UTC') FROM generate_series(20, 21) n;
+SELECT is((SELECT r.reason || ' ' || r.accepted FROM overdue, billing.record_payment(order_id, 'psp', '20b', '1.01 USD') r WHERE n = 20), 'order_closed false', 'paid when the day is over it is not kept');
+SELECT is((SELECT status FROM overdue JOIN billing.plan_order USING (order_id) WHERE n = 20), 'closed', 'the order is closed');
+SELECT is(pg_temp.credit(20), '1.01 USD', 'the money is account credit');
+SELECT is((SELECT count(credited) FROM billing.subscription_period WHERE account_id = pg_temp.account(20)), 0::bigint, 'nothing is credited for a day that was used');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(20) AND kind = 'subscription_upgraded'), 0::bigint, 'nothing was upgraded');
+SELECT is((SELECT status FROM billing.account_package WHERE account_id = pg_temp.account(20)), 'expired', 'what is over stays expired');
+SELECT is((SELECT due::text FROM overdue JOIN billing.plan_order USING (order_id) WHERE n = 21), '0.00 USD', 'an order that credit pays is done at once');
+SELECT pg_temp.conserved(n) FROM generate_series(20, 21) n;
+
+-- without credit the plan is bought, and nothing upgraded
+SELECT billing.create_plan('gift', 'subscription', duration => '1 day', app => 'mail');
+SELECT pg_temp.open(22);
+SELECT billing.subscribe(pg_temp.account(22), 'gift');
+SELECT billing.advance_test_clock(pg_temp.account(22), '2 seconds');
+CREATE TEMPORARY TABLE free_upgrade AS SELECT billing.order_plan(pg_temp.account(22), 'better') AS order_id;
+SELECT billing.set_test_clock(pg_temp.account(22), '2100-01-02 00:00:01 UTC');
+SELECT is((SELECT r.reason FROM free_upgrade, billing.record_payment(order_id, 'psp', '22a', '11 USD') r), 'accepted', 'what was to be replaced is over and not missed');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = pg_temp.account(22) AND occurred_at = '2100-01-02 00:00:01 UTC'),
+    'payment_recorded subscription_started order_paid', 'it is begun, not upgraded to');
+SELECT is((SELECT string_agg(plan || ' ' || status, ', ' ORDER BY plan) FROM billing.account_package WHERE account_id = pg_temp.account(22)), 'better active, gift expired', 'the old one is expired, not replaced');
 
 SELECT throws_ok('SELECT billing.cancel_subscription(NULL)', '22004', NULL, 'NULL');
 SELECT throws_ok($$SELECT billing.cancel_subscription(pg_temp.account(1))$$, 'PB016', NULL, 'an unknown subscription');

@@ -174,6 +174,69 @@ SELECT is(pg_temp.tokens(12), '100 active', 'the first period goes on');
 SELECT pg_temp.same('SELECT * FROM pg_temp.days(12)', ARRAY['week 1 0 7 10.00 USD', 'week 2 7 14 10.00 USD void'], 'the second is dropped');
 SELECT is((SELECT string_agg(n || pg_temp.money(n), '' ORDER BY n) FROM generate_series(6, 12) n WHERE pg_temp.money(n) LIKE '%WRONG%'), NULL, 'money is conserved');
 
+-- what is scheduled to follow has no room where it would move: it stays where it is, with a gap
+SELECT pg_temp.open(n) FROM generate_series(13, 16) n;
+SELECT pg_temp.pay(n, 'large', n || 'a', '30 USD'), pg_temp.pay(n, 'small', n || 'b', '10 USD') FROM generate_series(13, 16) n;
+SELECT billing.subscribe(pg_temp.account(n), 'small', '2100-01-04', '2100-01-07') FROM generate_series(13, 15) n;
+SELECT lives_ok($$SELECT pg_temp.refund('13a', 'r23', '30 USD', true)$$, 'a refund is recorded where the plan to follow cannot move up');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(13)', ARRAY['large 1 0 31 30.00 USD void', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'it stays where it was, what was given too');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = pg_temp.account(13) AND event_id >
+    (SELECT max(event_id::text)::uuid FROM billing.event WHERE account_id = pg_temp.account(13) AND kind = 'subscription_scheduled')),
+    'payment_refunded access_ended free_plan_assigned', 'and is told of as not moved');
+SELECT lives_ok($$SELECT billing.cancel_subscription(subscription_id, false) FROM billing.subscription WHERE account_id = pg_temp.account(14) AND plan = 'large'$$,
+    'so is the plan before it cancelled');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(14)', ARRAY['large 1 0 31 30.00 USD void', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'with the same gap');
+SELECT billing.advance_test_clock(pg_temp.account(n), '1 day') FROM generate_series(13, 16) n;
+SELECT lives_ok($$SELECT pg_temp.refund('15a', 'r24', '30 USD', true)$$, 'a day later as well');
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(15)', ARRAY['large 1 0 1 30.00 USD', 'small 1 31 61 10.00 USD', 'small 1 3 6'], 'from then on there is a gap');
+SELECT is(billing.plan_is_active(pg_temp.account(15)), false, 'nothing is in force in it');
+SELECT pg_temp.refund('16a', 'r25', '30 USD', true);
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(16)', ARRAY['large 1 0 1 30.00 USD', 'small 1 1 31 10.00 USD'], 'with room it moves up');
+SELECT billing.set_test_clock(pg_temp.account(n), '2100-04-01 UTC') FROM generate_series(13, 16) n;
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(13) AND kind = 'subscription_started'), 3::bigint, 'each begins at its time');
+
+-- periods that move up stay on the calendar of those before them: the last day of a month is not lost
+SELECT pg_temp.open(n) FROM generate_series(17, 19) n;
+SELECT billing.set_test_clock(pg_temp.account(n), '2100-01-31 10:00 UTC') FROM generate_series(17, 19) n;
+SELECT pg_temp.pay(n, 'large', n || '-' || i, '30 USD') FROM generate_series(17, 19) n, generate_series(1, 4) i;
+SELECT pg_temp.same('SELECT * FROM pg_temp.days(17)', ARRAY['large 1 30 58 30.00 USD', 'large 2 58 89 30.00 USD', 'large 3 89 119 30.00 USD', 'large 4 119 150 30.00 USD'], 'from the end of January');
+SELECT pg_temp.refund('17-2', 'r26', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD'], 'without the second the others end at the ends of their months');
+SELECT pg_temp.pay(17, 'large', '17-5', '30 USD');
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD', 'large 5 119 150 30.00 USD'], 'so does one bought then');
+SELECT pg_temp.refund('17-4', 'r27', '30 USD', true), pg_temp.refund('17-3', 'r28', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(17) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 5 58 89 30.00 USD'], 'and after two more');
+SELECT billing.advance_test_clock(pg_temp.account(18), '10 days');
+SELECT pg_temp.refund('18-1', 'r29', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(18) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 40 30.00 USD', 'large 2 40 68 30.00 USD', 'large 3 68 99 30.00 USD', 'large 4 99 129 30.00 USD'], 'a cut in the middle of a period begins a new calendar');
+SELECT pg_temp.refund('19-1', 'r30', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(19) d WHERE d NOT LIKE '%void'$$, ARRAY['large 2 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD'], 'one that has just begun gives its start to the next');
+
+-- also of one of another duration, bought in between
+SELECT pg_temp.open(20), billing.set_test_clock(pg_temp.account(20), '2100-01-31 10:00 UTC');
+SELECT pg_temp.pay(20, 'large', '20-' || i, '30 USD') FROM generate_series(1, 4) i;
+SELECT billing.revise_plan('large', duration => '10 days');
+SELECT pg_temp.pay(20, 'large', '20-5', '30 USD');
+SELECT pg_temp.refund('20-2', 'r31', '30 USD', true);
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d NOT LIKE '%void'$$, ARRAY['large 1 30 58 30.00 USD', 'large 3 58 89 30.00 USD', 'large 4 89 119 30.00 USD', 'large 5 119 129 30.00 USD'], 'what has another duration is counted from where they end');
+SELECT pg_temp.pay(20, 'large', '20-6', '30 USD');
+SELECT pg_temp.same($$SELECT d FROM pg_temp.days(20) d WHERE d LIKE '% 6 %'$$, ARRAY['large 6 129 139 30.00 USD'], 'and goes on');
+
+-- what is over does not end again
+CREATE FUNCTION pg_temp.ended(n int) RETURNS bigint LANGUAGE sql AS
+    $$SELECT count(*) FROM billing.event WHERE account_id = pg_temp.account(n) AND kind = 'access_ended'$$;
+SELECT billing.revise_plan('large', duration => '1 month');
+SELECT pg_temp.open(n) FROM generate_series(21, 22) n;
+SELECT pg_temp.pay(21, 'small', '21a', '10 USD'), pg_temp.pay(21, 'large', '21b', '20 USD');
+SELECT pg_temp.refund('21a', 'r32', '10 USD', true);
+SELECT is(pg_temp.ended(21), 0::bigint, 'a refund of what an upgrade replaced ends nothing');
+SELECT ok(billing.plan_is_active(pg_temp.account(21), plan => 'large'), 'the plan stays in force');
+SELECT pg_temp.refund('21b', 'r33', '20 USD', true);
+SELECT is(pg_temp.ended(21), 1::bigint, 'one of the plan in force does');
+SELECT pg_temp.pay(22, 'small', '22a', '10 USD'), billing.advance_test_clock(pg_temp.account(22), '40 days'), pg_temp.pay(22, 'large', '22b', '30 USD');
+SELECT pg_temp.refund('22a', 'r34', '10 USD', true);
+SELECT is(pg_temp.ended(22), 0::bigint, 'nor does one of a period long over');
+
 SELECT is((SELECT count(*) FROM billing.verify_ledger()), 0::bigint, 'the ledger is sound');
 SELECT throws_ok($$UPDATE billing.payment_refund SET amount = '1 USD'$$, 'PB012', NULL, 'refunds do not change');
 

@@ -1,8 +1,8 @@
--- verify_ledger() finds what somebody changed below a checkpoint who could: the superuser, with the
+-- verify_ledger() finds what somebody changed, below a checkpoint or of the money, who could: the superuser, with the
 -- triggers disabled. Until then the triggers refuse it, in a replica's session too.
 BEGIN;
 
-SELECT plan(22);
+SELECT plan(33);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -63,6 +63,24 @@ SELECT pg_temp.found('a checkpoint of other entries', 'says 24 tokens in 8 entri
     format('UPDATE billing.checkpoint SET entries = entries - 1 WHERE account_id = %L', :a));
 SELECT pg_temp.found('a checkpoint too many', 'says 3 tokens in 1 entries; the ledger has',
     format('INSERT INTO billing.checkpoint SELECT account_id, grant_id, 2, 3, 1, now() FROM billing.token_grant WHERE account_id = %L', :a));
+
+-- the money, and the periods it paid for
+SELECT billing.create_plan('month', 'subscription', price => '30 USD', duration => '1 month');
+SELECT billing.create_plan('none', 'subscription', price => '0 USD', duration => '1 month');
+SELECT count(billing.record_payment(billing.order_plan(:a, 'month'), 'psp', ref, amount::billing.amount)) FROM (VALUES ('1', '30 USD'), ('2', '29 USD'), ('3', '1 EUR'), ('4', '30 USD')) v (ref, amount);
+SELECT billing.record_refund(payment_id, 'psp', provider_ref, billing.amount(1, billing.currency(amount))) FROM billing.payment WHERE account_id = :a;
+SELECT count(billing.record_payment(order_id, 'psp', '5', '30 USD')) FROM billing.plan_order WHERE account_id = :a AND status = 'paid' LIMIT 1;
+SELECT billing.order_plan(:a, 'none'), billing.subscribe(:b, 'month');
+SELECT is_empty('SELECT * FROM billing.verify_ledger()', 'sound with money');
+ALTER TABLE billing.subscription_period DISABLE TRIGGER USER;
+ALTER TABLE billing.payment DISABLE TRIGGER USER;
+SELECT pg_temp.found('a period that was paid more', 'payments of \d+ USD in minor units, of which \d+ are somewhere',
+    format($$UPDATE billing.subscription_period SET paid = '1000 USD' WHERE account_id = %L AND plan = 'month' AND period_no = 1$$, :a));
+SELECT pg_temp.found('a deleted period', 'payments of \d+ USD in minor units', format($$DELETE FROM billing.subscription_period WHERE account_id = %L AND plan = 'month' AND period_no = 2$$, :a));
+SELECT pg_temp.found('a deleted period that cost nothing', 'order .* is paid, but its period does not exist', format($$DELETE FROM billing.subscription_period WHERE account_id = %L AND plan = 'none'$$, :a));
+SELECT pg_temp.found('a subscription without one', 'subscription .* has no period', format($$UPDATE billing.subscription_period SET void = true WHERE account_id = %L AND plan = 'none'$$, :a));
+SELECT pg_temp.found('a payment of another amount', 'payments of 200 EUR in minor units, of which 100 are somewhere',
+    format($$UPDATE billing.payment SET amount = '2 EUR', reason = 'order_closed' WHERE account_id = %L AND billing.currency(amount) = 'EUR'$$, :a));
 
 SELECT finish();
 ROLLBACK;

@@ -157,6 +157,7 @@ DROP ROLE guard_writer;
 SELECT guard_immutable();
 SELECT guard_grant();
 SELECT guard_hold();
+SELECT guard_period();
 SELECT guard_balance();
 SELECT guard_checkpoint();
 SELECT tokens_remaining(:a), tokens_remaining(:b);

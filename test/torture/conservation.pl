@@ -412,7 +412,11 @@ sub pay_some_order
     # it would be renewed, and the plan to follow, for which the order counts on credit, stay
     my $overtaken = $order->{at_end} && $order->{credit} > 0
       && grep { $_->{plan} eq $order->{plan} && !$_->{void} && $_->{to} > $state->{account}[0]{now} } @{ $state->{subscription} };
-    return pay($cash, $order, $order->{due}, $order->{currency}, $overtaken);
+    # what the credit is for has been used to its end
+    my ($subject) = grep { $_->{id} eq $order->{subject} } @{ $state->{subscription} };
+    my $used = $order->{action} =~ /grade$/ && $order->{credit} > 0 && $subject->{to} <= $state->{account}[0]{now};
+    $count{'upgrade of what is over'}++ if $used && $order->{status} eq 'open';
+    return pay($cash, $order, $order->{due}, $order->{currency}, $overtaken || $used);
 }
 
 # The tokens that the payment bought are gone, wherever they are; tokens that were usable before by a
