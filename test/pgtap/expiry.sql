@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(52);
+SELECT plan(58);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -12,6 +12,8 @@ SELECT plan(52);
 \set g '''9a000003-0000-4000-8000-0000000001a7'''
 \set h '''9a000003-0000-4000-8000-0000000001b8'''
 \set i '''9a000003-0000-4000-8000-0000000001c9'''
+\set j '''9a000003-0000-4000-8000-0000000001da'''
+\set k '''9a000003-0000-4000-8000-0000000001eb'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -145,6 +147,38 @@ SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-01'')', :i
 SELECT is((SELECT occurred_at FROM billing.event WHERE account_id = :i AND kind = 'subscription_expiring'), '294276-11-30 00:00:00+00', 'what has lasted since its beginning is announced');
 SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-31'')', :i), 'at the end of time');
 SELECT lives_ok('SELECT billing.expire_due()', 'it stops nobody else');
+
+-- A clock far ahead makes nobody read what is due to others before it.
+CREATE FUNCTION public.rows_read() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+     WHERE schemaname = 'billing' AND relname IN ('subscription', 'plan_order', 'hold')
+$$;
+SET LOCAL billing.expiry_ahead = '1d';
+SELECT billing.subscribe(billing.create_account('Later'), 'month') FROM generate_series(1, 1000);
+SELECT billing.expire_due();
+SELECT public.rows_read() AS before \gset
+SELECT billing.expire_due();
+SELECT cmp_ok(public.rows_read() - :before, '<', 500::bigint, 'of a thousand open subscriptions few are read');
+-- and what is due by such a clock is found, of every kind
+SELECT billing.create_account('Ahead', id) FROM unnest(ARRAY[:j, :k]::uuid[]) AS id;
+SELECT billing.create_plan('priced', 'subscription', price => '10 USD', duration => '30 days');
+SELECT billing.subscribe(:j, 'days'), billing.subscribe(:j, 'other', effective_at => clock_timestamp() + interval '10 days');
+SELECT billing.grant_tokens(:j, 10), billing.hold_tokens(:j, 4, '1 day');
+SELECT billing.order_plan(:j, 'priced');
+UPDATE billing.account SET test_clock = clock_timestamp() + interval '29 days 12 hours', is_test = true WHERE account_id = :j;
+SELECT cmp_ok(billing.expire_due(), '>=', 4::bigint, 'what is due by a clock ahead is found');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :j AND kind IN ('subscription_started', 'subscription_expiring', 'order_lapsed')),
+    'subscription_started order_lapsed subscription_started subscription_expiring', 'a start, an order''s lapse and an announcement');
+SELECT is((SELECT count(*) FROM billing.hold WHERE account_id = :j AND NOT ended), 0::bigint, 'and a hold''s');
+UPDATE billing.account SET test_clock = clock_timestamp() + interval '99 days' WHERE account_id = :j;
+SELECT billing.expire_due();
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :j AND kind = 'subscription_expired'), 2::bigint, 'and ends');
+-- a clock that real time has left behind
+SELECT billing.subscribe(:k, 'days', expires_at => clock_timestamp() + interval '10 ms');
+UPDATE billing.account SET test_clock = clock_timestamp(), is_test = true WHERE account_id = :k;
+SELECT pg_sleep(0.02);
+SELECT billing.expire_due();
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :k AND kind = 'subscription_expired'), 0::bigint, 'a frozen clock reaches nothing');
 
 SELECT finish();
 

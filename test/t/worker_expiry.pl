@@ -99,6 +99,18 @@ is($node->safe_psql('postgres', "SELECT announced < expires_at FROM billing.subs
     't', 'a renewal is an end of its own');
 $node->safe_psql('postgres', q{ALTER DATABASE postgres RESET billing.expiry_ahead});
 
+# The account at the end of time makes no run read what is due to others before that.
+my $idle_worker = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'billing worker'};
+my $rows_read = q{SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables
+    WHERE schemaname = 'billing' AND relname = 'subscription'};
+$node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('much later'), 'pro') FROM generate_series(1, 2000)});
+ok($node->poll_query_until('postgres', $idle_worker), 'idle');
+my $before = $node->safe_psql('postgres', $rows_read);
+$node->safe_psql('postgres', subscribe_for('beside a clock', '1 s'));
+happened($node, 'postgres', 'beside a clock', 1, 'an end beside a clock at the end of time');
+ok($node->poll_query_until('postgres', $idle_worker), 'idle again');
+cmp_ok($node->safe_psql('postgres', $rows_read) - $before, '<', 1000, 'of two thousand open subscriptions few are read');
+
 # Prepared transactions: nobody tells of COMMIT PREPARED.
 $node->append_conf('postgresql.conf', 'billing.worker_naptime = 1s');
 $node->reload;
