@@ -175,14 +175,19 @@ SELECT part.month,
               SELECT months.whole + extract(epoch FROM v.duration - make_interval(months => months.whole::integer))
                      / 86400 / 30.436875 AS months) length
         CROSS JOIN LATERAL (
-              SELECT start, least(start + interval '1 month', statement_timestamp() AT TIME ZONE 'UTC') AS until
+              SELECT start, start + interval '1 month' AS following, statement_timestamp() AT TIME ZONE 'UTC' AS now
                 FROM generate_series(
                          date_trunc('month', s.effective_at AT TIME ZONE 'UTC'),
                          least(s.expires_at, statement_timestamp()) AT TIME ZONE 'UTC',
                          interval '1 month') start) month
         WHERE s.kind = 'subscription' AND NOT s.void AND NOT a.is_test AND billing.visible(a.account_id)
           AND billing.minor_units(s.paid) > 0
-          AND s.effective_at AT TIME ZONE 'UTC' <= month.until AND s.expires_at AT TIME ZONE 'UTC' > month.until) part
+          AND CASE
+                  WHEN month.following > month.now THEN
+                      s.effective_at AT TIME ZONE 'UTC' <= month.now AND s.expires_at AT TIME ZONE 'UTC' > month.now
+                  ELSE
+                      s.effective_at AT TIME ZONE 'UTC' < month.following AND s.expires_at AT TIME ZONE 'UTC' >= month.following
+              END) part
  GROUP BY part.month, part.currency;
 COMMENT ON VIEW billing.revenue_monthly IS
 'Revenue by calendar month (UTC) and currency, of all accounts that never had a test clock.';
@@ -191,7 +196,7 @@ COMMENT ON COLUMN billing.revenue_monthly.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN billing.revenue_monthly.payments IS 'Number of accepted payments.';
 COMMENT ON COLUMN billing.revenue_monthly.booked IS 'Sum of accepted payments, by when they were received.';
 COMMENT ON COLUMN billing.revenue_monthly.refunded IS 'What was paid back of accepted payments, by when that was.';
-COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscription plans in force at the end of the month (of the current one: now) would bring a month if all were renewed: price divided by the duration in months, a month being 30.436875 days where it is given in days. Token plans do not recur.';
+COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscription plans in force in the last instant of the month (of the current one: now) would bring a month if all were renewed: price divided by the duration in months, a month being 30.436875 days where it is given in days. Token plans do not recur.';
 
 CREATE VIEW billing.expiring_soon WITH (security_barrier) AS
 SELECT s.account_id,

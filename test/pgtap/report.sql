@@ -43,6 +43,15 @@ VALUES (pg_temp.account(5), pg_temp.account(5), 1, 'month', 1, 'subscription', '
        (pg_temp.account(5), pg_temp.account(5), 2, 'month', 1, 'subscription', '2020-02-15', '2020-03-15', '10 USD', '10 USD', '2020-01-15');
 SELECT pg_temp.same($$SELECT month, recurring FROM billing.revenue_monthly WHERE month < '2021-01-01' ORDER BY month$$,
     ARRAY['2020-01-01,10.00 USD', '2020-02-01,10.00 USD'], 'what was in force at the end of a month recurs in it');
+-- calendar months: each period ends in the instant in which its month does
+INSERT INTO billing.account (account_id, name, created_at) VALUES (pg_temp.account(6), 'calendar', '2018-01-01');
+INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, expires_at, anchor, created_at, started_at, ended_at)
+VALUES (pg_temp.account(6), pg_temp.account(6), 'month', 'subscription', '2018-01-01Z', '2018-04-01Z', '2018-01-01Z', '2018-01-01Z', '2018-01-01Z', '2018-04-01Z');
+INSERT INTO billing.subscription_period (account_id, subscription_id, period_no, plan, version, kind, effective_at, expires_at, price, paid, created_at)
+SELECT pg_temp.account(6), pg_temp.account(6), n, 'month', 1, 'subscription', make_timestamptz(2018, n, 1, 0, 0, 0, 'UTC'), make_timestamptz(2018, n + 1, 1, 0, 0, 0, 'UTC'), '10 USD', '10 USD', '2018-01-01Z'
+  FROM generate_series(1, 3) n;
+SELECT pg_temp.same($$SELECT month, recurring FROM billing.revenue_monthly WHERE month < '2019-01-01' ORDER BY month$$,
+    ARRAY['2018-01-01,10.00 USD', '2018-02-01,10.00 USD', '2018-03-01,10.00 USD'], 'what lasts to the last instant of a month recurs in it, once');
 
 -- expiring
 SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), 0::bigint, 'a month to go');
