@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(58);
+SELECT plan(63);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -14,6 +14,11 @@ SELECT plan(58);
 \set i '''9a000003-0000-4000-8000-0000000001c9'''
 \set j '''9a000003-0000-4000-8000-0000000001da'''
 \set k '''9a000003-0000-4000-8000-0000000001eb'''
+\set l '''9a000003-0000-4000-8000-0000000002a7'''
+\set m '''9a000003-0000-4000-8000-0000000002b8'''
+\set n '''9a000003-0000-4000-8000-0000000002c9'''
+\set x '''9a000003-0000-4000-8000-0000000004a7'''
+\set o '''9a000003-0000-4000-8000-0000000002da'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -179,6 +184,44 @@ UPDATE billing.account SET test_clock = clock_timestamp(), is_test = true WHERE 
 SELECT pg_sleep(0.02);
 SELECT billing.expire_due();
 SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :k AND kind = 'subscription_expired'), 0::bigint, 'a frozen clock reaches nothing');
+
+RESET billing.expiry_ahead;
+
+-- Whether a plan was the last one is asked of the instant of its end, not of what was used or came back since.
+SELECT billing.create_plan('blink', 'token', tokens => 5);
+SELECT billing.create_account('Past', id) FROM unnest(ARRAY[:l, :m, :n]::uuid[]) AS id;
+CREATE FUNCTION public.losses(account uuid) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT string_agg(concat_ws(' ', kind, detail ->> 'because'), ', ' ORDER BY event_id) FROM billing.event
+     WHERE account_id = account AND kind IN ('subscription_expired', 'free_plan_assigned', 'tokens_exhausted')
+$$;
+SELECT billing.subscribe(:l, 'other', expires_at => clock_timestamp() + interval '50 ms'), billing.subscribe(:l, 'blink');
+SELECT billing.subscribe(:m, 'blink', expires_at => clock_timestamp() + interval '50 ms'), billing.consume_tokens(:m, 5, idempotency_key => 'k');
+SELECT billing.subscribe(:n, 'other', expires_at => clock_timestamp() + interval '50 ms'), billing.subscribe(:n, 'blink');
+SELECT billing.consume_tokens(:n, 5, idempotency_key => 'k');
+SELECT pg_sleep(0.06);
+SELECT billing.consume_tokens(:l, 5), billing.refund_tokens(:m, 'k'), billing.refund_tokens(:n, 'k');
+SELECT billing.expire_due();
+SELECT is(public.losses(:l), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired',
+    'a plan that ended while tokens were left was not the last');
+SELECT is(public.losses(:m), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired',
+    'one that was empty when it ended was lost before, whatever came back since');
+SELECT is(public.losses(:n), 'tokens_exhausted, subscription_expired, free_plan_assigned package_expired',
+    'one that ended while no tokens were left was the last');
+-- a hold that was over by then kept nothing, though its lapse was written later
+SELECT billing.create_account('Past', :x);
+SELECT billing.subscribe(:x, 'other', expires_at => clock_timestamp() + interval '60 ms'), billing.subscribe(:x, 'blink'), billing.hold_tokens(:x, 5, '20 ms');
+SELECT pg_sleep(0.07);
+SELECT billing.consume_tokens(:x, 1);
+SELECT billing.expire_due();
+SELECT is(public.losses(:x), 'tokens_exhausted, subscription_expired', 'nor before a hold that was over had lapsed');
+-- the same where the clock is a test's, and for a grant that was taken back since
+SELECT billing.create_account('Past', :o);
+SELECT billing.set_test_clock(:o, '2040-01-01');
+SELECT billing.subscribe(:o, 'other', expires_at => '2040-01-02'), billing.subscribe(:o, 'blink');
+UPDATE billing.account SET test_clock = '2040-01-03' WHERE account_id = :o;
+SELECT billing.void_grant(grant_id) FROM billing.token_grant WHERE account_id = :o;
+SELECT billing.expire_due();
+SELECT is(public.losses(:o), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired', 'nor before its tokens were taken back');
 
 SELECT finish();
 
