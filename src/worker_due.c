@@ -57,6 +57,7 @@
 	DUE_BY_NOW(table, alias, column, open) ") UNION ALL " DUE_AHEAD(table, alias, column, open) ")"
 
 #define OPEN_SUBSCRIPTION "s.ended_at IS NULL AND NOT s.void"
+#define GRANT_TO_END      "g.ended_at IS NULL AND NOT g.void"
 #define NOT_STARTED       "b.started_at IS NULL AND NOT b.void"
 #define OPEN_ORDER        "o.status = 'open' AND o.closed_at IS NULL"
 #define OPEN_HOLD         "NOT h.ended"
@@ -64,9 +65,11 @@
 /* Whatever has a time to come. */
 #define OF_EACH(OF)                                                                                \
 	OF("subscription", "s", "expires_at", OPEN_SUBSCRIPTION)                                       \
-	" UNION ALL " OF("subscription", "b", "effective_at", NOT_STARTED) " UNION ALL " OF(           \
-		"plan_order", "o", "expires_at", OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",   \
-																	  OPEN_HOLD)
+	" UNION ALL " OF("subscription", "g", "grant_ends_at", GRANT_TO_END) " UNION ALL " OF(         \
+		"subscription", "b", "effective_at",                                                       \
+		NOT_STARTED) " UNION ALL " OF("plan_order", "o", "expires_at",                             \
+									  OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",      \
+																   OPEN_HOLD)
 
 /*
  * Ends to be told of, the setting being the parameter ahead. How long the

@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(63);
+SELECT plan(76);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -19,6 +19,11 @@ SELECT plan(63);
 \set n '''9a000003-0000-4000-8000-0000000002c9'''
 \set x '''9a000003-0000-4000-8000-0000000004a7'''
 \set o '''9a000003-0000-4000-8000-0000000002da'''
+\set p '''9a000003-0000-4000-8000-0000000002eb'''
+\set q '''9a000003-0000-4000-8000-0000000002fc'''
+\set r '''9a000003-0000-4000-8000-0000000003a7'''
+\set s '''9a000003-0000-4000-8000-0000000003b8'''
+\set t '''9a000003-0000-4000-8000-0000000003c9'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -222,6 +227,47 @@ UPDATE billing.account SET test_clock = '2040-01-03' WHERE account_id = :o;
 SELECT billing.void_grant(grant_id) FROM billing.token_grant WHERE account_id = :o;
 SELECT billing.expire_due();
 SELECT is(public.losses(:o), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired', 'nor before its tokens were taken back');
+
+-- A token plan is lost when the last of its grants with tokens ends, which may be before it does.
+SELECT billing.create_account('Grants', id), billing.set_test_clock(id, '2040-01-01') FROM unnest(ARRAY[:p, :q, :r, :s]::uuid[]) AS id;
+SELECT billing.grant_tokens(:p, 3, expires_at => '2040-01-03', priority => 200, subscription_id => billing.subscribe(:p, 'blink'));
+SELECT billing.consume_tokens(:p, 5);
+SELECT billing.set_test_clock(:p, '2040-01-03'::timestamptz - interval '1 microsecond');
+SELECT is(public.losses(:p), NULL, 'a grant is left');
+SELECT is(billing.plan_is_active(:p), true, 'and keeps the plan in force');
+SELECT billing.set_test_clock(:p, '2040-02-01');
+SELECT is(public.losses(:p), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'its end is the loss of the plan');
+SELECT is((SELECT array_agg(DISTINCT occurred_at) FROM billing.event WHERE account_id = :p AND kind IN ('tokens_exhausted', 'free_plan_assigned')), '{2040-01-03}', 'at that instant');
+SELECT is((SELECT detail FROM billing.event WHERE account_id = :p AND kind = 'tokens_exhausted'),
+    (SELECT jsonb_build_object('plan', 'blink', 'subscription_id', subscription_id) FROM billing.subscription WHERE account_id = :p), 'of that subscription');
+SELECT is((SELECT grant_ends_at FROM billing.subscription WHERE account_id = :p), NULL, 'nothing more is to be looked at');
+-- renewed twice: an end is no loss while tokens are left, and is one when the later grants were taken back
+SELECT billing.subscribe(:q, 'pack'), billing.subscribe(:q, 'pack'), billing.subscribe(:q, 'pack');
+SELECT billing.set_test_clock(:q, '2040-01-31');
+SELECT is(public.losses(:q), NULL, 'the end of a period that was renewed is none');
+SELECT billing.void_grant(grant_id) FROM billing.token_grant WHERE account_id = :q AND expires_at = '2040-03-31';
+SELECT billing.set_test_clock(:q, '2040-03-01');
+SELECT is(public.losses(:q), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'it is one when no later grant has tokens');
+SELECT billing.set_test_clock(:q, '2041-01-01');
+SELECT is(public.losses(:q), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired', 'the plan''s own end is none then');
+-- beside another plan, and together with its end
+SELECT billing.grant_tokens(:r, 3, expires_at => '2040-01-03', priority => 200, subscription_id => billing.subscribe(:r, 'blink')), billing.subscribe(:r, 'other');
+SELECT billing.consume_tokens(:r, 5);
+SELECT billing.set_test_clock(:r, '2040-01-30');
+SELECT is(public.losses(:r), 'tokens_exhausted', 'beside another plan it is not the last');
+SELECT billing.grant_tokens(:s, 3, expires_at => '2040-01-31', priority => 200, subscription_id => billing.subscribe(:s, 'blink')), billing.subscribe(:s, 'other');
+SELECT billing.consume_tokens(:s, 5);
+SELECT billing.set_test_clock(:s, '2040-03-01');
+SELECT is(public.losses(:s), 'subscription_expired, tokens_exhausted, free_plan_assigned tokens_exhausted', 'both at one instant are one loss');
+-- by expire_due, and by plain DML
+SELECT billing.create_account('Grants', :t);
+SELECT billing.subscribe(:t, 'blink');
+INSERT INTO billing.token_grant (account_id, grant_id, subscription_id, tokens, priority, effective_at, expires_at, granted_at)
+SELECT account_id, billing.create_account('id'), subscription_id, 3, 200, now(), clock_timestamp() + interval '50 ms', now() FROM billing.subscription WHERE account_id = :t;
+SELECT billing.consume_tokens(:t, 5);
+SELECT pg_sleep(0.06);
+SELECT is(billing.expire_due(), 1::bigint, 'expire_due finds it');
+SELECT is(public.losses(:t), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'and writes it down');
 
 SELECT finish();
 

@@ -48,6 +48,17 @@ ok($node->poll_query_until('postgres', q{SELECT kind = 'lapsed' FROM billing.hol
 is($node->safe_psql('postgres', q{SELECT billing.tokens_remaining('00000000-0000-4000-8000-000000000001')}),
     10, 'its tokens are back');
 
+# A token plan whose last grant with tokens ends.
+$node->safe_psql('postgres', q{
+    SELECT billing.create_plan('pack', 'token', tokens => 5);
+    SELECT billing.create_account('grants', '00000000-0000-4000-8000-000000000002');
+    SELECT billing.grant_tokens('00000000-0000-4000-8000-000000000002', 3, expires_at => clock_timestamp() + interval '500 ms',
+        priority => 200, subscription_id => billing.subscribe('00000000-0000-4000-8000-000000000002', 'pack'));
+    SELECT billing.consume_tokens('00000000-0000-4000-8000-000000000002', 5);});
+ok($node->poll_query_until('postgres', q{SELECT coalesce(string_agg(kind, ' ' ORDER BY event_id) = 'tokens_exhausted free_plan_assigned', false)
+    FROM billing.event WHERE account_id = '00000000-0000-4000-8000-000000000002' AND kind IN ('tokens_exhausted', 'free_plan_assigned')}),
+    'a token plan is lost when its last grant with tokens ends');
+
 # What is scheduled, and orders that nobody pays.
 $node->safe_psql('postgres', q{
     SELECT billing.create_plan('priced', 'subscription', price => billing.amount(10, 'USD'), duration => '30 days');
