@@ -211,11 +211,18 @@ SELECT s.account_id,
  CROSS JOIN LATERAL (SELECT coalesce(a.test_clock, statement_timestamp()) AS now) clock
   JOIN billing.subscription s ON s.account_id = a.account_id
  WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
+   AND NOT EXISTS (
+       SELECT FROM billing.subscription_period e
+         JOIN billing.subscription_period f ON f.account_id = e.account_id
+         JOIN billing.subscription n ON n.account_id = f.account_id AND n.subscription_id = f.subscription_id
+        WHERE e.account_id = s.account_id AND e.subscription_id = s.subscription_id AND e.expires_at = s.expires_at
+          AND NOT e.void AND NOT f.void AND f.kind = e.kind AND (f.apps IS NULL OR e.apps <@ f.apps)
+          AND f.effective_at <= s.expires_at AND f.expires_at > s.expires_at AND n.effective_at > s.effective_at)
    AND s.effective_at <= clock.now AND s.expires_at > clock.now
    AND s.expires_at <= clock.now + make_interval(
            days => coalesce(nullif(current_setting('billing.expiring_soon_days', true), ''), '7')::integer);
 COMMENT ON VIEW billing.expiring_soon IS
-'Subscriptions whose time is over within billing.expiring_soon_days and that are neither renewed nor followed by another plan.';
+'Subscriptions whose time is over within billing.expiring_soon_days and that are neither renewed nor followed: by what is scheduled in their place, or by a subscription of the same kind that covers their apps, begins after they did and no later than they end, and lasts longer.';
 COMMENT ON COLUMN billing.expiring_soon.account_id IS 'The account.';
 COMMENT ON COLUMN billing.expiring_soon.name IS 'Its name.';
 COMMENT ON COLUMN billing.expiring_soon.subscription_id IS 'The subscription.';

@@ -10,6 +10,10 @@ ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due;
 CREATE TRIGGER due_start BEFORE INSERT OR UPDATE ON billing.subscription
     FOR EACH ROW WHEN (NEW.started_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('effective_at');
 ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due_start;
+-- what it was to follow may have to be announced
+CREATE TRIGGER due_void BEFORE UPDATE ON billing.subscription
+    FOR EACH ROW WHEN (NEW.void AND NOT OLD.void) EXECUTE FUNCTION billing.note_due();
+ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due_void;
 CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.plan_order
     FOR EACH ROW WHEN (NEW.closed_at IS NULL) EXECUTE FUNCTION billing.note_due('expires_at');
 ALTER TABLE billing.plan_order ENABLE ALWAYS TRIGGER due;

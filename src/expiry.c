@@ -43,12 +43,13 @@ static SqlQuery select_due_of_account = {
 		"UNION ALL SELECT 4, order_id, plan, expires_at, false FROM billing.plan_order "
 		"WHERE account_id = $1 AND status = 'open' AND expires_at <= $2 "
 		"UNION ALL SELECT 0, subscription_id, plan, " ANNOUNCED_AT
-		", false FROM billing.subscription "
+		", false FROM billing.subscription s "
 		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND replaced_by IS NULL "
 		"AND announced IS DISTINCT FROM expires_at AND $3 > interval '0' AND isfinite(expires_at) "
 		"AND " ANNOUNCED_AT " > effective_at "
 		"AND expires_at <= least($2, " SETTINGS_LAST_TIME " - $3) + $3 "
-		"ORDER BY at, kind, id LIMIT 1",
+		"AND NOT " EXPIRY_FOLLOWED("s") " "
+										"ORDER BY at, kind, id LIMIT 1",
 	.nargs = 3,
 	.argtypes = {UUIDOID, TIMESTAMPTZOID, INTERVALOID}};
 

@@ -83,7 +83,7 @@
 #define TO_ANNOUNCE(ahead)                                                                         \
 	ahead " > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "       \
 		  "AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "              \
-		  "AND " ANNOUNCED_AT(ahead) " > x.effective_at"
+		  "AND " ANNOUNCED_AT(ahead) " > x.effective_at AND NOT " EXPIRY_FOLLOWED("x")
 
 #define ANNOUNCE_OF(ahead)                                                                         \
 	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " TO_ANNOUNCE(ahead)

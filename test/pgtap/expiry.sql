@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(76);
+SELECT plan(80);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -24,6 +24,8 @@ SELECT plan(76);
 \set r '''9a000003-0000-4000-8000-0000000003a7'''
 \set s '''9a000003-0000-4000-8000-0000000003b8'''
 \set t '''9a000003-0000-4000-8000-0000000003c9'''
+\set u '''9a000003-0000-4000-8000-0000000003da'''
+\set v '''9a000003-0000-4000-8000-0000000003eb'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -150,6 +152,19 @@ SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHE
     'account_created subscription_started subscription_started subscription_expired subscription_expired free_plan_assigned subscription_started',
     'what began in the past is not a loss of the plan before it');
 
+-- An end is announced unless another subscription follows without a gap.
+SET LOCAL billing.expiry_ahead = '5d';
+SELECT billing.create_account('Follows', id), billing.set_test_clock(id, '2040-01-01') FROM unnest(ARRAY[:u, :v]::uuid[]) AS id;
+SELECT billing.subscribe(:u, 'other'), billing.subscribe(:u, 'month', effective_at => '2040-01-31');
+SELECT billing.subscribe(:v, 'other'), billing.subscribe(:v, 'month', effective_at => '2040-02-01');
+SELECT billing.set_test_clock(id, '2040-01-30') FROM unnest(ARRAY[:u, :v]::uuid[]) AS id;
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :u AND kind = 'subscription_expiring'), NULL, 'what is followed is not announced');
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :v AND kind = 'subscription_expiring'), 'other', 'with a gap it is');
+SELECT is(billing.expire_due(), 0::bigint, 'nor is it due');
+SELECT billing.cancel_subscription(subscription_id, true) FROM billing.subscription WHERE account_id = :u AND plan = 'month';
+SELECT billing.expire_due();
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :u AND kind = 'subscription_expiring'), 'other', 'and it is when what follows is dropped');
+
 -- Ends to be announced at the end of time, of what began at its beginning.
 SET LOCAL billing.expiry_ahead = '20d';
 SELECT billing.subscribe(:i, 'other', effective_at => '4713-01-01 00:00:00+00 BC', expires_at => '294276-12-20 00:00:00+00');
@@ -172,13 +187,13 @@ SELECT cmp_ok(public.rows_read() - :before, '<', 500::bigint, 'of a thousand ope
 -- and what is due by such a clock is found, of every kind
 SELECT billing.create_account('Ahead', id) FROM unnest(ARRAY[:j, :k]::uuid[]) AS id;
 SELECT billing.create_plan('priced', 'subscription', price => '10 USD', duration => '30 days');
-SELECT billing.subscribe(:j, 'days'), billing.subscribe(:j, 'other', effective_at => clock_timestamp() + interval '10 days');
+SELECT billing.subscribe(:j, 'days'), billing.subscribe(:j, 'other', effective_at => clock_timestamp() + interval '10 days', expires_at => clock_timestamp() + interval '20 days');
 SELECT billing.grant_tokens(:j, 10), billing.hold_tokens(:j, 4, '1 day');
 SELECT billing.order_plan(:j, 'priced');
 UPDATE billing.account SET test_clock = clock_timestamp() + interval '29 days 12 hours', is_test = true WHERE account_id = :j;
 SELECT cmp_ok(billing.expire_due(), '>=', 4::bigint, 'what is due by a clock ahead is found');
 SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :j AND kind IN ('subscription_started', 'subscription_expiring', 'order_lapsed')),
-    'subscription_started order_lapsed subscription_started subscription_expiring', 'a start, an order''s lapse and an announcement');
+    'subscription_started order_lapsed subscription_started subscription_expiring subscription_expiring', 'a start, an order''s lapse and announcements');
 SELECT is((SELECT count(*) FROM billing.hold WHERE account_id = :j AND NOT ended), 0::bigint, 'and a hold''s');
 UPDATE billing.account SET test_clock = clock_timestamp() + interval '99 days' WHERE account_id = :j;
 SELECT billing.expire_due();

@@ -64,6 +64,34 @@ RESET billing.expiring_soon_days;
 SELECT is(pg_temp.pay(4, 'month', '4b', '10 USD'), 'accepted', 'renewed');
 SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), 0::bigint, 'it is not expiring any more');
 
+-- what is followed without a gap, by the same plan or by one that gives the same, does not
+SELECT billing.create_account('follows', pg_temp.account(7));
+SELECT billing.subscribe(pg_temp.account(7), 'month', expires_at => now() + interval '2 days'),
+       billing.subscribe(pg_temp.account(7), 'month', effective_at => now() + interval '2 days');
+SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(7)), 0::bigint, 'the same plan follows without a gap');
+SELECT billing.create_account('follows', pg_temp.account(8));
+SELECT billing.subscribe(pg_temp.account(8), 'month', expires_at => now() + interval '2 days'),
+       billing.subscribe(pg_temp.account(8), 'month', effective_at => now() + interval '3 days');
+SELECT is((SELECT plan COLLATE "default" FROM billing.expiring_soon WHERE account_id = pg_temp.account(8)), 'month', 'with a gap it is expiring');
+SELECT billing.subscribe(pg_temp.account(8), 'year', effective_at => now() + interval '1 day');
+SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(8)), 0::bigint, 'unless another plan that covers its apps lasts over it');
+SELECT billing.create_app('other', 'Other'), billing.create_plan('elsewhere', 'subscription', duration => '1 year', app => 'other');
+SELECT billing.create_account('follows', pg_temp.account(9));
+SELECT billing.subscribe(pg_temp.account(9), 'year'), billing.subscribe(pg_temp.account(9), 'yen', expires_at => now() + interval '2 days');
+SELECT billing.subscribe(pg_temp.account(9), 'month', effective_at => now() - interval '1 day', expires_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(9)), 'yen',
+    'a time plan does not follow tokens; what began later does');
+SELECT billing.create_account('follows', pg_temp.account(10));
+SELECT billing.subscribe(pg_temp.account(10), 'month', expires_at => now() + interval '2 days');
+SELECT billing.subscribe(pg_temp.account(10), 'elsewhere', effective_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(10)), 'month',
+    'a plan for other apps is none that follows');
+SELECT billing.create_account('follows', pg_temp.account(11));
+SELECT billing.subscribe(pg_temp.account(11), 'year', effective_at => now() - interval '2 days');
+SELECT billing.subscribe(pg_temp.account(11), 'month', expires_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(11)), 'month',
+    'nor is one that was there before');
+
 -- exhausting
 SELECT is((SELECT count(*) FROM billing.exhausting_soon WHERE account_id = pg_temp.account(3)), 0::bigint, 'all tokens left');
 SELECT billing.consume_tokens(pg_temp.account(3), 90, 'mail');
