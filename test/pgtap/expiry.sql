@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(80);
+SELECT plan(82);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -26,6 +26,7 @@ SELECT plan(80);
 \set t '''9a000003-0000-4000-8000-0000000003c9'''
 \set u '''9a000003-0000-4000-8000-0000000003da'''
 \set v '''9a000003-0000-4000-8000-0000000003eb'''
+\set w '''9a000003-0000-4000-8000-0000000003fc'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -164,6 +165,16 @@ SELECT is(billing.expire_due(), 0::bigint, 'nor is it due');
 SELECT billing.cancel_subscription(subscription_id, true) FROM billing.subscription WHERE account_id = :u AND plan = 'month';
 SELECT billing.expire_due();
 SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :u AND kind = 'subscription_expiring'), 'other', 'and it is when what follows is dropped');
+
+-- Real time again makes what had ended by the test clock last on; renewed, its next end is one more.
+SELECT billing.create_account('Back', :w);
+SELECT billing.subscribe(:w, 'days');
+SELECT billing.advance_test_clock(:w, '31 days');
+SELECT billing.set_test_clock(:w, NULL);
+SELECT is(billing.plan_is_active(:w), true, 'what had ended is in force again');
+SELECT billing.subscribe(:w, 'days');
+SELECT billing.advance_test_clock(:w, '61 days');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :w AND kind = 'subscription_expired'), 2::bigint, 'renewed, its end is written down');
 
 -- Ends to be announced at the end of time, of what began at its beginning.
 SET LOCAL billing.expiry_ahead = '20d';
