@@ -125,6 +125,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_restore', false, false, false),
     ('function', 'prepare_user', false, false, false),
     ('function', 'note_due', false, false, false),
+    ('function', 'note_grant_end', false, false, false),
     -- money
     ('type', 'amount', true, true, true),
     ('function', 'amount', true, true, true),

@@ -183,14 +183,19 @@ SELECT part.month,
               SELECT months.whole + extract(epoch FROM v.duration - make_interval(months => months.whole::integer))
                      / 86400 / 30.436875 AS months) length
         CROSS JOIN LATERAL (
-              SELECT start, least(start + interval '1 month', statement_timestamp() AT TIME ZONE 'UTC') AS until
+              SELECT start, start + interval '1 month' AS following, statement_timestamp() AT TIME ZONE 'UTC' AS now
                 FROM generate_series(
                          date_trunc('month', s.effective_at AT TIME ZONE 'UTC'),
                          least(s.expires_at, statement_timestamp()) AT TIME ZONE 'UTC',
                          interval '1 month') start) month
         WHERE s.kind = 'subscription' AND NOT s.void AND NOT a.is_test AND billing.visible(a.account_id)
           AND billing.minor_units(s.paid) > 0
-          AND s.effective_at AT TIME ZONE 'UTC' <= month.until AND s.expires_at AT TIME ZONE 'UTC' > month.until) part
+          AND CASE
+                  WHEN month.following > month.now THEN
+                      s.effective_at AT TIME ZONE 'UTC' <= month.now AND s.expires_at AT TIME ZONE 'UTC' > month.now
+                  ELSE
+                      s.effective_at AT TIME ZONE 'UTC' < month.following AND s.expires_at AT TIME ZONE 'UTC' >= month.following
+              END) part
  GROUP BY part.month, part.currency;
 COMMENT ON VIEW billing.revenue_monthly IS
 'Revenue by calendar month (UTC) and currency, of all accounts that never had a test clock.';
@@ -199,7 +204,7 @@ COMMENT ON COLUMN billing.revenue_monthly.currency IS 'ISO 4217 code.';
 COMMENT ON COLUMN billing.revenue_monthly.payments IS 'Number of accepted payments.';
 COMMENT ON COLUMN billing.revenue_monthly.booked IS 'Sum of accepted payments, by when they were received.';
 COMMENT ON COLUMN billing.revenue_monthly.refunded IS 'What was paid back of accepted payments, by when that was.';
-COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscription plans in force at the end of the month (of the current one: now) would bring a month if all were renewed: price divided by the duration in months, a month being 30.436875 days where it is given in days. Token plans do not recur.';
+COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscription plans in force in the last instant of the month (of the current one: now) would bring a month if all were renewed: price divided by the duration in months, a month being 30.436875 days where it is given in days. Token plans do not recur.';
 
 CREATE VIEW billing.expiring_soon WITH (security_barrier) AS
 SELECT s.account_id,
@@ -214,11 +219,18 @@ SELECT s.account_id,
  CROSS JOIN LATERAL (SELECT coalesce(a.test_clock, statement_timestamp()) AS now) clock
   JOIN billing.subscription s ON s.account_id = a.account_id
  WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
+   AND NOT EXISTS (
+       SELECT FROM billing.subscription_period e
+         JOIN billing.subscription_period f ON f.account_id = e.account_id
+         JOIN billing.subscription n ON n.account_id = f.account_id AND n.subscription_id = f.subscription_id
+        WHERE e.account_id = s.account_id AND e.subscription_id = s.subscription_id AND e.expires_at = s.expires_at
+          AND NOT e.void AND NOT f.void AND f.kind = e.kind AND (f.apps IS NULL OR e.apps <@ f.apps)
+          AND f.effective_at <= s.expires_at AND f.expires_at > s.expires_at AND n.effective_at > s.effective_at)
    AND s.effective_at <= clock.now AND s.expires_at > clock.now
    AND s.expires_at <= clock.now + make_interval(
            days => coalesce(nullif(current_setting('billing.expiring_soon_days', true), ''), '7')::integer);
 COMMENT ON VIEW billing.expiring_soon IS
-'Subscriptions whose time is over within billing.expiring_soon_days and that are neither renewed nor followed by another plan.';
+'Subscriptions whose time is over within billing.expiring_soon_days and that are neither renewed nor followed: by what is scheduled in their place, or by a subscription of the same kind that covers their apps, begins after they did and no later than they end, and lasts longer.';
 COMMENT ON COLUMN billing.expiring_soon.account_id IS 'The account.';
 COMMENT ON COLUMN billing.expiring_soon.name IS 'Its name.';
 COMMENT ON COLUMN billing.expiring_soon.subscription_id IS 'The subscription.';

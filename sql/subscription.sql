@@ -17,6 +17,7 @@ CREATE TABLE billing.subscription (
     replaced_by     uuid,
     started_at      timestamptz,
     announced       timestamptz,
+    grant_ends_at   timestamptz,
     PRIMARY KEY (account_id, subscription_id),
     CONSTRAINT subscription_time_check CHECK (effective_at < expires_at),
     CONSTRAINT subscription_kind_check CHECK (kind IN ('subscription', 'token')),
@@ -27,6 +28,8 @@ CREATE INDEX subscription_due_idx ON billing.subscription (expires_at) WHERE end
 CREATE INDEX subscription_announce_idx ON billing.subscription (expires_at)
     WHERE ended_at IS NULL AND NOT void AND announced IS DISTINCT FROM expires_at;
 CREATE INDEX subscription_start_idx ON billing.subscription (effective_at) WHERE started_at IS NULL AND NOT void;
+CREATE INDEX subscription_grant_end_idx ON billing.subscription (grant_ends_at)
+    WHERE ended_at IS NULL AND NOT void AND grant_ends_at IS NOT NULL;
 COMMENT ON TABLE billing.subscription IS 'An account''s holding of a plan over [effective_at, expires_at); its periods stand in subscription_period.';
 COMMENT ON COLUMN billing.subscription.account_id IS 'The account.';
 COMMENT ON COLUMN billing.subscription.subscription_id IS 'Time-ordered uuid that ends in the account''s bucket byte.';
@@ -44,6 +47,7 @@ COMMENT ON COLUMN billing.subscription.ended_at IS 'When its end was written dow
 COMMENT ON COLUMN billing.subscription.replaced_by IS 'The subscription that took its place in an upgrade, or that is scheduled to follow it.';
 COMMENT ON COLUMN billing.subscription.started_at IS 'When its start was written down as an event; NULL: not yet. Access never waits for it.';
 COMMENT ON COLUMN billing.subscription.announced IS 'The end that the event subscription_expiring has told of; NULL: none. A renewal moves the end, which is told of anew.';
+COMMENT ON COLUMN billing.subscription.grant_ends_at IS 'Of a token plan: the first end of its grants that was not looked at yet, as the plan may be lost by it before its own end; NULL: none ends. Access never waits for it.';
 
 CREATE TABLE billing.subscription_period (
     account_id      uuid NOT NULL,

@@ -5,11 +5,15 @@ LANGUAGE c AS 'MODULE_PATHNAME', 'billing_note_due';
 COMMENT ON FUNCTION billing.note_due() IS 'Trigger: tells the background worker''s launcher, at commit, of the times in the columns named by its arguments; without arguments: of now.';
 
 CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.subscription
-    FOR EACH ROW WHEN (NEW.ended_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('expires_at');
+    FOR EACH ROW WHEN (NEW.ended_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('expires_at', 'grant_ends_at');
 ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due;
 CREATE TRIGGER due_start BEFORE INSERT OR UPDATE ON billing.subscription
     FOR EACH ROW WHEN (NEW.started_at IS NULL AND NOT NEW.void) EXECUTE FUNCTION billing.note_due('effective_at');
 ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due_start;
+-- what it was to follow may have to be announced
+CREATE TRIGGER due_void BEFORE UPDATE ON billing.subscription
+    FOR EACH ROW WHEN (NEW.void AND NOT OLD.void) EXECUTE FUNCTION billing.note_due();
+ALTER TABLE billing.subscription ENABLE ALWAYS TRIGGER due_void;
 CREATE TRIGGER due BEFORE INSERT OR UPDATE ON billing.plan_order
     FOR EACH ROW WHEN (NEW.closed_at IS NULL) EXECUTE FUNCTION billing.note_due('expires_at');
 ALTER TABLE billing.plan_order ENABLE ALWAYS TRIGGER due;
@@ -19,6 +23,15 @@ ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER due;
 CREATE TRIGGER due BEFORE UPDATE ON billing.account
     FOR EACH ROW WHEN (NEW.test_clock IS DISTINCT FROM OLD.test_clock) EXECUTE FUNCTION billing.note_due();
 ALTER TABLE billing.account ENABLE ALWAYS TRIGGER due;
+
+CREATE FUNCTION billing.note_grant_end() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_note_grant_end';
+COMMENT ON FUNCTION billing.note_grant_end() IS 'Trigger: lowers a subscription''s grant_ends_at to the end of a grant of its own, so that the worker looks at it then.';
+
+-- Where rows are restored or replicated the subscription's own row brings the time.
+CREATE TRIGGER note_end AFTER INSERT OR UPDATE OF subscription_id, expires_at ON billing.token_grant
+    FOR EACH ROW WHEN (NEW.subscription_id IS NOT NULL AND NEW.voided_at IS NULL AND NEW.expires_at < 'infinity')
+    EXECUTE FUNCTION billing.note_grant_end();
 
 CREATE TABLE billing.worker_failure (
     account_id uuid NOT NULL PRIMARY KEY REFERENCES billing.account ON DELETE CASCADE,

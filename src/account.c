@@ -32,6 +32,7 @@ account_read(Account *account, const pg_uuid_t *id, Snapshot snapshot)
 		account->suspended = !probe_is_null(&probe, ACCOUNT_SUSPENDED_AT);
 		account->closed = !probe_is_null(&probe, ACCOUNT_CLOSED_AT);
 		account->created_at = probe_time(&probe, ACCOUNT_CREATED_AT);
+		account->is_test = probe_bool(&probe, ACCOUNT_IS_TEST);
 		account->has_test_clock = !probe_is_null(&probe, ACCOUNT_TEST_CLOCK);
 		account->test_clock =
 			account->has_test_clock ? probe_time(&probe, ACCOUNT_TEST_CLOCK) : DT_NOBEGIN;

@@ -16,6 +16,7 @@ typedef struct Account
 	pg_uuid_t id;
 	bool suspended; /* closed ones too */
 	bool closed;
+	bool is_test; /* it has, or had, a test clock */
 	bool has_test_clock;
 	TimestampTz test_clock;
 	TimestampTz created_at;

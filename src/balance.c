@@ -14,6 +14,9 @@
 #include "checkpoint.h"
 #include "probe.h"
 
+/* Longer than anybody takes between reading the clock and getting a number. */
+#define NUMBERED_WITHIN (10 * USECS_PER_SEC)
+
 static int
 compare_ids(const void *a, const void *b)
 {
@@ -53,6 +56,8 @@ read_grant(GrantBalance *grant, Probe *probe)
 	grant->expires_at = probe_time(probe, GRANT_EXPIRES_AT);
 	grant->granted_at = probe_time(probe, GRANT_GRANTED_AT);
 	grant->voided = !probe_is_null(probe, GRANT_VOIDED_AT);
+	if (grant->voided)
+		grant->voided_at = probe_time(probe, GRANT_VOIDED_AT);
 }
 
 /* With a dirty snapshot: whether the row just read is another transaction's, in progress. */
@@ -219,6 +224,56 @@ balance_load_undecided(Balances *balances, const pg_uuid_t *account, TimestampTz
 	InitDirtySnapshot(dirty);
 	load(balances, account, expiring_after, decided, &dirty);
 	UnregisterSnapshot(decided);
+}
+
+/* A hold that was over by then kept nothing, whenever its lapse was written. */
+static bool
+is_lapse_due(Probe *entry, TimestampTz at, Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+	pg_uuid_t hold;
+	bool due;
+
+	if (strcmp(probe_text(entry, LEDGER_KIND), "lapse") != 0)
+		return false;
+	hold = probe_uuid(entry, LEDGER_HOLD_ID);
+	probe_key_uuid(&key, 1, &hold);
+	probe_begin(&probe, INDEX_HOLD_ID, snapshot, &key, 1);
+	due = probe_next(&probe) && probe_time(&probe, HOLD_EXPIRES_AT) <= at;
+	probe_end(&probe);
+	return due;
+}
+
+/*
+ * Makes what was loaded with the snapshot what it was at an instant. Entries are
+ * numbered in the order of real time, but for who has read the clock and not yet
+ * got his number; by test clocks in any order.
+ */
+void
+balance_rewind(Balances *balances, const pg_uuid_t *account, TimestampTz at, bool is_real_clock,
+			   Snapshot snapshot)
+{
+	Probe probe;
+	ScanKeyData key;
+
+	for (int i = 0; i < balances->count; i++)
+		balances->grants[i].voided &= balances->grants[i].voided_at <= at;
+	probe_key_uuid(&key, 1, account);
+	probe_begin(&probe, INDEX_LEDGER_PKEY, snapshot, &key, 1);
+	probe.direction = BackwardScanDirection;
+	while (probe_next(&probe))
+	{
+		TimestampTz occurred_at = probe_time(&probe, LEDGER_OCCURRED_AT);
+		pg_uuid_t id = probe_uuid(&probe, LEDGER_GRANT_ID);
+		GrantBalance *grant = balance_find(balances, &id);
+
+		if (is_real_clock && occurred_at < at - NUMBERED_WITHIN)
+			break;
+		if (occurred_at > at && grant != NULL && !is_lapse_due(&probe, at, snapshot))
+			grant->consumed -= probe_int64(&probe, LEDGER_TOKENS);
+	}
+	probe_end(&probe);
 }
 
 /* Grants that have not expired are few: a scan beats any index over them. */

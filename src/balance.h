@@ -24,6 +24,7 @@ typedef struct GrantBalance
 	TimestampTz expires_at;
 	TimestampTz granted_at;
 	bool voided;
+	TimestampTz voided_at;     /* if it is */
 	bool in_tail;              /* moved since the newest checkpoint */
 	int64 undecided;           /* by transactions in progress, either way */
 	TransactionId in_progress; /* one of those of others; invalid: none */
@@ -51,6 +52,8 @@ extern void balance_load(Balances *balances, const pg_uuid_t *account, Timestamp
 						 Snapshot snapshot);
 extern void
 balance_load_undecided(Balances *balances, const pg_uuid_t *account, TimestampTz expiring_after);
+extern void balance_rewind(Balances *balances, const pg_uuid_t *account, TimestampTz at,
+						   bool is_real_clock, Snapshot snapshot);
 extern int64 balance_remaining(const Balances *balances, TokenScope scope, TimestampTz now);
 extern bool balance_usable(const GrantBalance *grant, TimestampTz now);
 extern bool balance_in_scope(const GrantBalance *grant, TokenScope scope);

@@ -115,10 +115,10 @@ pass_accounts(int64 max_rows)
  * billing.expire_due(max_rows bigint) → bigint
  *
  * Writes down what is due: ends to be announced (billing.expiry_ahead), the
- * end of subscriptions and the assignment of the free plan, the start of
- * scheduled subscriptions, the lapse of orders and holds, grants that ran low;
- * returns how many of them there were. Stops after max_rows
- * (NULL: when nothing is left), an account being finished once begun. Safe at
+ * end of subscriptions and of grants that kept one in force, the assignment of
+ * the free plan, the start of scheduled subscriptions, the lapse of orders and
+ * holds, grants that ran low; returns how many of them there were. Stops after
+ * max_rows (NULL: when nothing is left), an account being finished once begun. Safe at
  * any time and from several sessions: accounts that another one is working on
  * are left to it. Access never waits for it. max_rows not positive: 22023.
  */

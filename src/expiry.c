@@ -4,8 +4,9 @@
  *
  * Checks derive access from time and balance; what happens here only makes it
  * visible: subscription_expired or subscription_replaced for every subscription
- * whose time is over, free_plan_assigned once per loss of the last plan in force,
- * subscription_started for what was scheduled, order_lapsed for what was not
+ * whose time is over, tokens_exhausted for every token plan that was lost when a
+ * grant of its own ended, free_plan_assigned once per loss of the last plan in
+ * force, subscription_started for what was scheduled, order_lapsed for what was not
  * paid, each in due order and dated at the instant it was due.
  */
 #include "postgres.h"
@@ -15,6 +16,7 @@
 
 #include "event.h"
 #include "expiry.h"
+#include "grant_end.h"
 #include "holding.h"
 #include "order.h"
 #include "query.h"
@@ -23,8 +25,9 @@
 /* The kinds of what is due, in the order in which they come at the same instant. */
 #define DUE_ANNOUNCE 0
 #define DUE_END      1
-#define DUE_START    2
-#define DUE_LAPSE    3
+#define DUE_GRANT    2
+#define DUE_START    3
+#define DUE_LAPSE    4
 
 #define ANNOUNCED_AT "greatest(expires_at, " SETTINGS_FIRST_TIME " + $3) - $3"
 
@@ -33,17 +36,20 @@ static SqlQuery select_due_of_account = {
 		"SELECT 1 AS kind, subscription_id AS id, plan, expires_at AS at, "
 		"replaced_by IS NOT NULL FROM billing.subscription "
 		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND expires_at <= $2 "
-		"UNION ALL SELECT 2, subscription_id, plan, effective_at, false FROM billing.subscription "
+		"UNION ALL SELECT 2, subscription_id, plan, grant_ends_at, false FROM billing.subscription "
+		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND grant_ends_at <= $2 "
+		"UNION ALL SELECT 3, subscription_id, plan, effective_at, false FROM billing.subscription "
 		"WHERE account_id = $1 AND started_at IS NULL AND NOT void AND effective_at <= $2 "
-		"UNION ALL SELECT 3, order_id, plan, expires_at, false FROM billing.plan_order "
+		"UNION ALL SELECT 4, order_id, plan, expires_at, false FROM billing.plan_order "
 		"WHERE account_id = $1 AND status = 'open' AND expires_at <= $2 "
 		"UNION ALL SELECT 0, subscription_id, plan, " ANNOUNCED_AT
-		", false FROM billing.subscription "
+		", false FROM billing.subscription s "
 		"WHERE account_id = $1 AND ended_at IS NULL AND NOT void AND replaced_by IS NULL "
 		"AND announced IS DISTINCT FROM expires_at AND $3 > interval '0' AND isfinite(expires_at) "
 		"AND " ANNOUNCED_AT " > effective_at "
 		"AND expires_at <= least($2, " SETTINGS_LAST_TIME " - $3) + $3 "
-		"ORDER BY at, kind, id LIMIT 1",
+		"AND NOT " EXPIRY_FOLLOWED("s") " "
+										"ORDER BY at, kind, id LIMIT 1",
 	.nargs = 3,
 	.argtypes = {UUIDOID, TIMESTAMPTZOID, INTERVALOID}};
 
@@ -66,8 +72,8 @@ static SqlQuery mark_ended = {
 	.argtypes = {UUIDOID, UUIDOID}};
 
 /*
- * Whether a subscription of the account was in force at the instant, as far as
- * time tells. Being suspended is not a loss of the plan.
+ * Whether a subscription of the account was in force at the instant. Being
+ * suspended is not a loss of the plan.
  */
 bool
 expiry_any_in_force(const Account *account, TimestampTz at)
@@ -78,7 +84,7 @@ expiry_any_in_force(const Account *account, TimestampTz at)
 	bool found;
 
 	unsuspended.suspended = false;
-	holding_load_due(&holdings, &unsuspended, at, snapshot);
+	holding_load_past(&holdings, &unsuspended, at, snapshot);
 	found = holding_any_in_force(&holdings, NULL, NULL);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -86,13 +92,15 @@ expiry_any_in_force(const Account *account, TimestampTz at)
 
 /* A token plan that was empty before its end was lost when it became empty. */
 static bool
-was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz end)
+was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz at)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Account unsuspended = *account;
 	Holdings holdings;
 	bool found = false;
 
-	holding_load_due(&holdings, account, end - 1, snapshot);
+	unsuspended.suspended = false;
+	holding_load_past(&holdings, &unsuspended, at, snapshot);
 	for (int i = 0; i < holdings.count; i++)
 		if (memcmp(holdings.items[i].subscription_id.data, subscription_id->data, UUID_LEN) == 0)
 			found = holdings.items[i].in_force;
@@ -178,16 +186,26 @@ write_event(const Account *account, const char *kind, const Due *due)
 static bool
 end_subscription(const Account *account, const Due *due)
 {
-	Account unsuspended = *account;
-	bool was;
+	bool was = was_in_force(account, &due->id, due->at - 1);
 
-	unsuspended.suspended = false;
-	was = was_in_force(&unsuspended, &due->id, due->at);
 	query_execute(&mark_ended, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(&due->id)});
 	write_event(account, due->replaced ? "subscription_replaced" : "subscription_expired", due);
 	if (due->replaced)
 		order_close_overtaken(&account->id, &due->id, NULL, due->at);
 	return was;
+}
+
+/* Returns whether the plan was lost by it. */
+static bool
+end_grant(const Account *account, const Due *due)
+{
+	bool lost =
+		was_in_force(account, &due->id, due->at - 1) && !was_in_force(account, &due->id, due->at);
+
+	grant_end_passed(&account->id, &due->id, due->at);
+	if (lost)
+		write_event(account, "tokens_exhausted", due);
+	return lost;
 }
 
 /* Once for each end: a renewal moves it. */
@@ -209,6 +227,17 @@ start_subscription(const Account *account, const Due *due)
 	write_event(account, "subscription_started", due);
 }
 
+static void
+write_due(const Account *account, const Due *due)
+{
+	if (due->kind == DUE_START)
+		start_subscription(account, due);
+	else if (due->kind == DUE_ANNOUNCE)
+		announce_end(account, due);
+	else
+		order_lapsed(&account->id, &due->id, due->at);
+}
+
 /*
  * Everything of one account that is due by now, in due order. The caller is
  * inside a call and holds the account's plan lock. Returns the number of rows.
@@ -218,31 +247,29 @@ expiry_run_account(const Account *account, TimestampTz now)
 {
 	int64 done = 0;
 	TimestampTz lost_at = DT_NOBEGIN;
-	bool lost = false;
+	const char *lost_by = NULL;
 	Due due;
 
 	while (next_due(&due, account, now))
 	{
+		bool may_lose = due.kind == DUE_END || due.kind == DUE_GRANT;
+
 		/* several that end at one instant are one loss */
-		if (lost && (due.at > lost_at || due.kind != DUE_END))
+		if (lost_by != NULL && (due.at > lost_at || !may_lose))
 		{
-			expiry_plan_lost(account, lost_at, "package_expired");
-			lost = false;
+			expiry_plan_lost(account, lost_at, lost_by);
+			lost_by = NULL;
 		}
-		if (due.kind == DUE_END && end_subscription(account, &due))
+		if (!may_lose)
+			write_due(account, &due);
+		else if (due.kind == DUE_END ? end_subscription(account, &due) : end_grant(account, &due))
 		{
-			lost = true;
+			lost_by = due.kind == DUE_END ? "package_expired" : "tokens_exhausted";
 			lost_at = due.at;
 		}
-		else if (due.kind == DUE_START)
-			start_subscription(account, &due);
-		else if (due.kind == DUE_ANNOUNCE)
-			announce_end(account, &due);
-		else if (due.kind == DUE_LAPSE)
-			order_lapsed(&account->id, &due.id, due.at);
 		done++;
 	}
-	if (lost)
-		expiry_plan_lost(account, lost_at, "package_expired");
+	if (lost_by != NULL)
+		expiry_plan_lost(account, lost_at, lost_by);
 	return done;
 }

@@ -168,6 +168,9 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 
 	spend_prevent("billing.grant_tokens()");
 	call_enter(&call);
+	/* its row says when the next of its grants ends */
+	if (terms.subscription_id != NULL)
+		lock_account(terms.account, LOCK_PLANS, ExclusiveLock);
 	lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);
 	account_require(&account, terms.account);
 	if (!replay(grant_id, &terms, !PG_ARGISNULL(2)))

@@ -28,6 +28,7 @@ typedef struct Holdings
 	const Account *account;
 	TimestampTz now;
 	Snapshot snapshot;
+	bool past; /* balances are as they were then */
 	int count;
 	Holding *items; /* whose time covers now, in force or empty */
 	bool balances_loaded;
@@ -41,6 +42,8 @@ extern void
 holding_load_due(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
 extern void holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
 								   Snapshot snapshot);
+extern void
+holding_load_past(Holdings *holdings, const Account *account, TimestampTz at, Snapshot snapshot);
 extern const Balances *holding_balances(Holdings *holdings);
 extern bool holding_covers(const Holding *holding, const char *app);
 extern bool holding_any_in_force(const Holdings *holdings, const char *app, const char *plan);

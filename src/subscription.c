@@ -82,9 +82,11 @@ static SqlQuery insert_subscription = {
 	.argtypes = {UUIDOID, UUIDOID, TEXTOID, TEXTOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID,
 				 INTERVALOID, INT8OID, TIMESTAMPTZOID}};
 
+/* It may have ended by a test clock that was taken back: its new end is to be told of as well. */
 static SqlQuery extend_subscription = {
 	.sql = "UPDATE billing.subscription SET expires_at = $3, anchor = $4, anchor_duration = $5, "
-		   "anchor_periods = $6, canceled_at = NULL WHERE account_id = $1 AND subscription_id = $2",
+		   "anchor_periods = $6, canceled_at = NULL, ended_at = NULL WHERE account_id = $1 AND "
+		   "subscription_id = $2",
 	.nargs = 6,
 	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, INTERVALOID, INT8OID}};
 

@@ -25,26 +25,39 @@
 #define RETRY_LONGEST "interval '1 hour'"
 
 /*
- * By each account's clock. The second condition is what the index is asked for.
- * $1 is now.
+ * By each account's clock. What is due by now is found by its time. What only a
+ * clock ahead of now has reached is found by the account that has it: by its time
+ * all that lies between would be read as well. OFFSET 0 keeps other indexes than
+ * those on the account out of that. $1 is now.
  */
-#define DUE_OF(table, alias, column, open)                                                         \
+#define DUE_BY_NOW(table, alias, column, open)                                                     \
 	"(SELECT " alias ".account_id, false AS failed, " alias "." column                             \
 	" AS at FROM billing." table " " alias                                                         \
 	" JOIN billing.account a USING (account_id) WHERE " open " AND " alias "." column              \
-	" <= CASE WHEN a.test_clock IS NULL THEN $1 ELSE a.test_clock END"                             \
-	" AND " alias "." column " <= greatest($1, (SELECT max(t.test_clock) FROM billing.account t "  \
-	"WHERE t.test_clock IS NOT NULL))"
+	" <= $1 AND (a.test_clock IS NULL OR " alias "." column " <= a.test_clock)"
+
+#define DUE_AHEAD(table, alias, column, open)                                                      \
+	"(SELECT " alias ".account_id, false, " alias "." column                                       \
+	" AS at FROM billing.account a CROSS JOIN LATERAL (SELECT own.* FROM billing." table           \
+	" own WHERE own.account_id = a.account_id OFFSET 0) " alias                                    \
+	" WHERE a.test_clock > $1 AND " open " AND " alias "." column " > $1 AND " alias "." column    \
+	" <= a.test_clock"
 
 /* Those that fail wait for their time. $2 is how many are wanted at most, $4 what is passed over. */
-#define LIST_OF(table, alias, column, open)                                                        \
-	DUE_OF(table, alias, column, open)                                                             \
+#define WANTED(alias, column)                                                                      \
 	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = " alias            \
-	".account_id) AND " alias ".account_id <> ALL ($4) ORDER BY " alias "." column " LIMIT $2)"
+	".account_id) AND " alias ".account_id <> ALL ($4) ORDER BY " column " LIMIT $2)"
 
-#define ALL_OF(table, alias, column, open) DUE_OF(table, alias, column, open) ")"
+#define LIST_OF(table, alias, column, open)                                                        \
+	DUE_BY_NOW(table, alias, column, open)                                                         \
+	WANTED(alias, alias "." column)                                                                \
+	" UNION ALL " DUE_AHEAD(table, alias, column, open) WANTED(alias, alias "." column)
+
+#define ALL_OF(table, alias, column, open)                                                         \
+	DUE_BY_NOW(table, alias, column, open) ") UNION ALL " DUE_AHEAD(table, alias, column, open) ")"
 
 #define OPEN_SUBSCRIPTION "s.ended_at IS NULL AND NOT s.void"
+#define GRANT_TO_END      "g.ended_at IS NULL AND NOT g.void"
 #define NOT_STARTED       "b.started_at IS NULL AND NOT b.void"
 #define OPEN_ORDER        "o.status = 'open' AND o.closed_at IS NULL"
 #define OPEN_HOLD         "NOT h.ended"
@@ -52,9 +65,11 @@
 /* Whatever has a time to come. */
 #define OF_EACH(OF)                                                                                \
 	OF("subscription", "s", "expires_at", OPEN_SUBSCRIPTION)                                       \
-	" UNION ALL " OF("subscription", "b", "effective_at", NOT_STARTED) " UNION ALL " OF(           \
-		"plan_order", "o", "expires_at", OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",   \
-																	  OPEN_HOLD)
+	" UNION ALL " OF("subscription", "g", "grant_ends_at", GRANT_TO_END) " UNION ALL " OF(         \
+		"subscription", "b", "effective_at",                                                       \
+		NOT_STARTED) " UNION ALL " OF("plan_order", "o", "expires_at",                             \
+									  OPEN_ORDER) " UNION ALL " OF("hold", "h", "expires_at",      \
+																   OPEN_HOLD)
 
 /*
  * Ends to be told of, the setting being the parameter ahead. How long the
@@ -62,41 +77,49 @@
  */
 #define ANNOUNCED_AT(ahead) "greatest(x.expires_at, " SETTINGS_FIRST_TIME " + " ahead ") - " ahead
 
-/* Behind "least(" and the time that it is counted from. */
-#define REACH_OF(ahead) ", " SETTINGS_LAST_TIME " - " ahead ") + " ahead
+#define ANNOUNCED_BY(clock, ahead)                                                                 \
+	"x.expires_at <= least(" clock ", " SETTINGS_LAST_TIME " - " ahead ") + " ahead
+
+#define TO_ANNOUNCE(ahead)                                                                         \
+	ahead " > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "       \
+		  "AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "              \
+		  "AND " ANNOUNCED_AT(ahead) " > x.effective_at AND NOT " EXPIRY_FOLLOWED("x")
 
 #define ANNOUNCE_OF(ahead)                                                                         \
-	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " ahead                \
-	" > interval '0' AND x.ended_at IS NULL AND NOT x.void AND x.replaced_by IS NULL "             \
-	"AND x.announced IS DISTINCT FROM x.expires_at AND isfinite(x.expires_at) "                    \
-	"AND " ANNOUNCED_AT(ahead) " > x.effective_at"
+	"billing.subscription x JOIN billing.account a USING (account_id) WHERE " TO_ANNOUNCE(ahead)
 
-#define DUE_ANNOUNCE_OF(ahead)                                                                     \
-	" UNION ALL (SELECT x.account_id, false, " ANNOUNCED_AT(ahead) " FROM " ANNOUNCE_OF(           \
-		ahead) " AND x.expires_at <= least(CASE WHEN a.test_clock IS NULL THEN $1 ELSE "           \
-			   "a.test_clock END" REACH_OF(ahead) " AND x.expires_at <= least(greatest($1, "       \
-												  "(SELECT max(t.test_clock) FROM "                \
-												  "billing.account t WHERE t.test_clock IS NOT "   \
-												  "NULL))" REACH_OF(ahead)
+#define ANNOUNCE_BY_NOW(ahead)                                                                     \
+	"(SELECT x.account_id, false, " ANNOUNCED_AT(ahead) " FROM " ANNOUNCE_OF(                      \
+		ahead) " AND " ANNOUNCED_BY("$1",                                                          \
+									ahead) " AND (a.test_clock IS NULL OR " ANNOUNCED_BY("a.test_" \
+																						 "clock",  \
+																						 ahead) ")"
 
-#define NOT_FAILING                                                                                \
-	" AND NOT EXISTS (SELECT FROM billing.worker_failure f WHERE f.account_id = x.account_id) "    \
-	"ORDER BY x.expires_at LIMIT "
+#define ANNOUNCE_AHEAD(ahead)                                                                      \
+	"(SELECT x.account_id, false, " ANNOUNCED_AT(                                                  \
+		ahead) " FROM billing.account a CROSS JOIN LATERAL (SELECT own.* FROM "                    \
+			   "billing.subscription own "                                                         \
+			   "WHERE own.account_id = a.account_id OFFSET 0) x WHERE a.test_clock > $1 "          \
+			   "AND " TO_ANNOUNCE(ahead) " AND NOT " ANNOUNCED_BY(                                 \
+				   "$1", ahead) " AND " ANNOUNCED_BY("a.test_clock", ahead)
 
-static SqlQuery select_due = {.sql = OF_EACH(LIST_OF) DUE_ANNOUNCE_OF(
-								  "$3") " AND x.account_id <> ALL ($4)" NOT_FAILING
-										"$2) UNION ALL (SELECT account_id, true, retry_at "
-										"FROM billing.worker_failure WHERE retry_at <= $1 "
-										"AND account_id <> ALL ($4) ORDER BY retry_at "
-										"LIMIT $2) ORDER BY at",
-							  .nargs = 4,
-							  .argtypes = {TIMESTAMPTZOID, INT8OID, INTERVALOID, UUIDARRAYOID}};
+static SqlQuery select_due = {
+	.sql = OF_EACH(LIST_OF) " UNION ALL " ANNOUNCE_BY_NOW("$3")
+		WANTED("x", "x.expires_at") " UNION ALL " ANNOUNCE_AHEAD("$3")
+			WANTED("x", "x.expires_at") " UNION ALL (SELECT account_id, true, retry_at FROM "
+										"billing.worker_failure WHERE retry_at <= $1 AND "
+										"account_id <> ALL ($4) ORDER BY retry_at LIMIT $2) "
+										"ORDER BY at",
+	.nargs = 4,
+	.argtypes = {TIMESTAMPTZOID, INT8OID, INTERVALOID, UUIDARRAYOID}};
 
-static SqlQuery select_all = {.sql = "SELECT account_id, failed, min(at) FROM (" OF_EACH(ALL_OF)
-								  DUE_ANNOUNCE_OF("$2") ")) due GROUP BY account_id, "
-														"failed ORDER BY 3, 1",
-							  .nargs = 2,
-							  .argtypes = {TIMESTAMPTZOID, INTERVALOID}};
+static SqlQuery select_all = {
+	.sql =
+		"SELECT account_id, failed, min(at) FROM (" OF_EACH(ALL_OF) " UNION ALL " ANNOUNCE_BY_NOW(
+			"$2") ") UNION ALL " ANNOUNCE_AHEAD("$2") ")) due GROUP BY account_id, failed ORDER BY "
+													  "3, 1",
+	.nargs = 2,
+	.argtypes = {TIMESTAMPTZOID, INTERVALOID}};
 
 /* Frozen clocks do not reach anything by themselves. */
 #define NEXT_OF(table, alias, column, open)                                                        \
@@ -108,7 +131,9 @@ static SqlQuery select_all = {.sql = "SELECT account_id, failed, min(at) FROM ("
 static SqlQuery select_next = {
 	.sql = "SELECT min(at) FROM (" OF_EACH(NEXT_OF) " UNION ALL (SELECT " ANNOUNCED_AT(
 		"$2") " FROM " ANNOUNCE_OF("$2") " AND x.expires_at > $1 + $2 AND "
-										 "a.test_clock IS NULL" NOT_FAILING
+										 "a.test_clock IS NULL AND NOT EXISTS (SELECT FROM "
+										 "billing.worker_failure f WHERE f.account_id = "
+										 "x.account_id) ORDER BY x.expires_at LIMIT "
 										 "1) UNION ALL SELECT min(retry_at) FROM "
 										 "billing.worker_failure WHERE retry_at "
 										 "> $1) "

@@ -1,7 +1,7 @@
 -- Clocks, and what falls due on the way: in due order, dated at its due time, once.
 BEGIN;
 
-SELECT plan(52);
+SELECT plan(82);
 
 \set a '''9a000003-0000-4000-8000-0000000000a1'''
 \set b '''9a000003-0000-4000-8000-0000000000b2'''
@@ -12,6 +12,21 @@ SELECT plan(52);
 \set g '''9a000003-0000-4000-8000-0000000001a7'''
 \set h '''9a000003-0000-4000-8000-0000000001b8'''
 \set i '''9a000003-0000-4000-8000-0000000001c9'''
+\set j '''9a000003-0000-4000-8000-0000000001da'''
+\set k '''9a000003-0000-4000-8000-0000000001eb'''
+\set l '''9a000003-0000-4000-8000-0000000002a7'''
+\set m '''9a000003-0000-4000-8000-0000000002b8'''
+\set n '''9a000003-0000-4000-8000-0000000002c9'''
+\set x '''9a000003-0000-4000-8000-0000000004a7'''
+\set o '''9a000003-0000-4000-8000-0000000002da'''
+\set p '''9a000003-0000-4000-8000-0000000002eb'''
+\set q '''9a000003-0000-4000-8000-0000000002fc'''
+\set r '''9a000003-0000-4000-8000-0000000003a7'''
+\set s '''9a000003-0000-4000-8000-0000000003b8'''
+\set t '''9a000003-0000-4000-8000-0000000003c9'''
+\set u '''9a000003-0000-4000-8000-0000000003da'''
+\set v '''9a000003-0000-4000-8000-0000000003eb'''
+\set w '''9a000003-0000-4000-8000-0000000003fc'''
 
 SELECT billing.create_plan('free', 'free');
 SELECT billing.create_plan('month', 'subscription', duration => '1 month');
@@ -138,6 +153,29 @@ SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHE
     'account_created subscription_started subscription_started subscription_expired subscription_expired free_plan_assigned subscription_started',
     'what began in the past is not a loss of the plan before it');
 
+-- An end is announced unless another subscription follows without a gap.
+SET LOCAL billing.expiry_ahead = '5d';
+SELECT billing.create_account('Follows', id), billing.set_test_clock(id, '2040-01-01') FROM unnest(ARRAY[:u, :v]::uuid[]) AS id;
+SELECT billing.subscribe(:u, 'other'), billing.subscribe(:u, 'month', effective_at => '2040-01-31');
+SELECT billing.subscribe(:v, 'other'), billing.subscribe(:v, 'month', effective_at => '2040-02-01');
+SELECT billing.set_test_clock(id, '2040-01-30') FROM unnest(ARRAY[:u, :v]::uuid[]) AS id;
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :u AND kind = 'subscription_expiring'), NULL, 'what is followed is not announced');
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :v AND kind = 'subscription_expiring'), 'other', 'with a gap it is');
+SELECT is(billing.expire_due(), 0::bigint, 'nor is it due');
+SELECT billing.cancel_subscription(subscription_id, true) FROM billing.subscription WHERE account_id = :u AND plan = 'month';
+SELECT billing.expire_due();
+SELECT is((SELECT string_agg(detail ->> 'plan', ' ') FROM billing.event WHERE account_id = :u AND kind = 'subscription_expiring'), 'other', 'and it is when what follows is dropped');
+
+-- Real time again makes what had ended by the test clock last on; renewed, its next end is one more.
+SELECT billing.create_account('Back', :w);
+SELECT billing.subscribe(:w, 'days');
+SELECT billing.advance_test_clock(:w, '31 days');
+SELECT billing.set_test_clock(:w, NULL);
+SELECT is(billing.plan_is_active(:w), true, 'what had ended is in force again');
+SELECT billing.subscribe(:w, 'days');
+SELECT billing.advance_test_clock(:w, '61 days');
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :w AND kind = 'subscription_expired'), 2::bigint, 'renewed, its end is written down');
+
 -- Ends to be announced at the end of time, of what began at its beginning.
 SET LOCAL billing.expiry_ahead = '20d';
 SELECT billing.subscribe(:i, 'other', effective_at => '4713-01-01 00:00:00+00 BC', expires_at => '294276-12-20 00:00:00+00');
@@ -145,6 +183,117 @@ SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-01'')', :i
 SELECT is((SELECT occurred_at FROM billing.event WHERE account_id = :i AND kind = 'subscription_expiring'), '294276-11-30 00:00:00+00', 'what has lasted since its beginning is announced');
 SELECT lives_ok(format('SELECT billing.set_test_clock(%L, ''294276-12-31'')', :i), 'at the end of time');
 SELECT lives_ok('SELECT billing.expire_due()', 'it stops nobody else');
+
+-- A clock far ahead makes nobody read what is due to others before it.
+CREATE FUNCTION public.rows_read() RETURNS bigint LANGUAGE sql VOLATILE AS $$
+    SELECT sum(seq_tup_read + idx_tup_fetch)::bigint FROM pg_stat_xact_user_tables
+     WHERE schemaname = 'billing' AND relname IN ('subscription', 'plan_order', 'hold')
+$$;
+SET LOCAL billing.expiry_ahead = '1d';
+SELECT billing.subscribe(billing.create_account('Later'), 'month') FROM generate_series(1, 1000);
+SELECT billing.expire_due();
+SELECT public.rows_read() AS before \gset
+SELECT billing.expire_due();
+SELECT cmp_ok(public.rows_read() - :before, '<', 500::bigint, 'of a thousand open subscriptions few are read');
+-- and what is due by such a clock is found, of every kind
+SELECT billing.create_account('Ahead', id) FROM unnest(ARRAY[:j, :k]::uuid[]) AS id;
+SELECT billing.create_plan('priced', 'subscription', price => '10 USD', duration => '30 days');
+SELECT billing.subscribe(:j, 'days'), billing.subscribe(:j, 'other', effective_at => clock_timestamp() + interval '10 days', expires_at => clock_timestamp() + interval '20 days');
+SELECT billing.grant_tokens(:j, 10), billing.hold_tokens(:j, 4, '1 day');
+SELECT billing.order_plan(:j, 'priced');
+UPDATE billing.account SET test_clock = clock_timestamp() + interval '29 days 12 hours', is_test = true WHERE account_id = :j;
+SELECT cmp_ok(billing.expire_due(), '>=', 4::bigint, 'what is due by a clock ahead is found');
+SELECT is((SELECT string_agg(kind, ' ' ORDER BY event_id) FROM billing.event WHERE account_id = :j AND kind IN ('subscription_started', 'subscription_expiring', 'order_lapsed')),
+    'subscription_started order_lapsed subscription_started subscription_expiring subscription_expiring', 'a start, an order''s lapse and announcements');
+SELECT is((SELECT count(*) FROM billing.hold WHERE account_id = :j AND NOT ended), 0::bigint, 'and a hold''s');
+UPDATE billing.account SET test_clock = clock_timestamp() + interval '99 days' WHERE account_id = :j;
+SELECT billing.expire_due();
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :j AND kind = 'subscription_expired'), 2::bigint, 'and ends');
+-- a clock that real time has left behind
+SELECT billing.subscribe(:k, 'days', expires_at => clock_timestamp() + interval '10 ms');
+UPDATE billing.account SET test_clock = clock_timestamp(), is_test = true WHERE account_id = :k;
+SELECT pg_sleep(0.02);
+SELECT billing.expire_due();
+SELECT is((SELECT count(*) FROM billing.event WHERE account_id = :k AND kind = 'subscription_expired'), 0::bigint, 'a frozen clock reaches nothing');
+
+RESET billing.expiry_ahead;
+
+-- Whether a plan was the last one is asked of the instant of its end, not of what was used or came back since.
+SELECT billing.create_plan('blink', 'token', tokens => 5);
+SELECT billing.create_account('Past', id) FROM unnest(ARRAY[:l, :m, :n]::uuid[]) AS id;
+CREATE FUNCTION public.losses(account uuid) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT string_agg(concat_ws(' ', kind, detail ->> 'because'), ', ' ORDER BY event_id) FROM billing.event
+     WHERE account_id = account AND kind IN ('subscription_expired', 'free_plan_assigned', 'tokens_exhausted')
+$$;
+SELECT billing.subscribe(:l, 'other', expires_at => clock_timestamp() + interval '50 ms'), billing.subscribe(:l, 'blink');
+SELECT billing.subscribe(:m, 'blink', expires_at => clock_timestamp() + interval '50 ms'), billing.consume_tokens(:m, 5, idempotency_key => 'k');
+SELECT billing.subscribe(:n, 'other', expires_at => clock_timestamp() + interval '50 ms'), billing.subscribe(:n, 'blink');
+SELECT billing.consume_tokens(:n, 5, idempotency_key => 'k');
+SELECT pg_sleep(0.06);
+SELECT billing.consume_tokens(:l, 5), billing.refund_tokens(:m, 'k'), billing.refund_tokens(:n, 'k');
+SELECT billing.expire_due();
+SELECT is(public.losses(:l), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired',
+    'a plan that ended while tokens were left was not the last');
+SELECT is(public.losses(:m), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired',
+    'one that was empty when it ended was lost before, whatever came back since');
+SELECT is(public.losses(:n), 'tokens_exhausted, subscription_expired, free_plan_assigned package_expired',
+    'one that ended while no tokens were left was the last');
+-- a hold that was over by then kept nothing, though its lapse was written later
+SELECT billing.create_account('Past', :x);
+SELECT billing.subscribe(:x, 'other', expires_at => clock_timestamp() + interval '60 ms'), billing.subscribe(:x, 'blink'), billing.hold_tokens(:x, 5, '20 ms');
+SELECT pg_sleep(0.07);
+SELECT billing.consume_tokens(:x, 1);
+SELECT billing.expire_due();
+SELECT is(public.losses(:x), 'tokens_exhausted, subscription_expired', 'nor before a hold that was over had lapsed');
+-- the same where the clock is a test's, and for a grant that was taken back since
+SELECT billing.create_account('Past', :o);
+SELECT billing.set_test_clock(:o, '2040-01-01');
+SELECT billing.subscribe(:o, 'other', expires_at => '2040-01-02'), billing.subscribe(:o, 'blink');
+UPDATE billing.account SET test_clock = '2040-01-03' WHERE account_id = :o;
+SELECT billing.void_grant(grant_id) FROM billing.token_grant WHERE account_id = :o;
+SELECT billing.expire_due();
+SELECT is(public.losses(:o), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired', 'nor before its tokens were taken back');
+
+-- A token plan is lost when the last of its grants with tokens ends, which may be before it does.
+SELECT billing.create_account('Grants', id), billing.set_test_clock(id, '2040-01-01') FROM unnest(ARRAY[:p, :q, :r, :s]::uuid[]) AS id;
+SELECT billing.grant_tokens(:p, 3, expires_at => '2040-01-03', priority => 200, subscription_id => billing.subscribe(:p, 'blink'));
+SELECT billing.consume_tokens(:p, 5);
+SELECT billing.set_test_clock(:p, '2040-01-03'::timestamptz - interval '1 microsecond');
+SELECT is(public.losses(:p), NULL, 'a grant is left');
+SELECT is(billing.plan_is_active(:p), true, 'and keeps the plan in force');
+SELECT billing.set_test_clock(:p, '2040-02-01');
+SELECT is(public.losses(:p), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'its end is the loss of the plan');
+SELECT is((SELECT array_agg(DISTINCT occurred_at) FROM billing.event WHERE account_id = :p AND kind IN ('tokens_exhausted', 'free_plan_assigned')), '{2040-01-03}', 'at that instant');
+SELECT is((SELECT detail FROM billing.event WHERE account_id = :p AND kind = 'tokens_exhausted'),
+    (SELECT jsonb_build_object('plan', 'blink', 'subscription_id', subscription_id) FROM billing.subscription WHERE account_id = :p), 'of that subscription');
+SELECT is((SELECT grant_ends_at FROM billing.subscription WHERE account_id = :p), NULL, 'nothing more is to be looked at');
+-- renewed twice: an end is no loss while tokens are left, and is one when the later grants were taken back
+SELECT billing.subscribe(:q, 'pack'), billing.subscribe(:q, 'pack'), billing.subscribe(:q, 'pack');
+SELECT billing.set_test_clock(:q, '2040-01-31');
+SELECT is(public.losses(:q), NULL, 'the end of a period that was renewed is none');
+SELECT billing.void_grant(grant_id) FROM billing.token_grant WHERE account_id = :q AND expires_at = '2040-03-31';
+SELECT billing.set_test_clock(:q, '2040-03-01');
+SELECT is(public.losses(:q), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'it is one when no later grant has tokens');
+SELECT billing.set_test_clock(:q, '2041-01-01');
+SELECT is(public.losses(:q), 'tokens_exhausted, free_plan_assigned tokens_exhausted, subscription_expired', 'the plan''s own end is none then');
+-- beside another plan, and together with its end
+SELECT billing.grant_tokens(:r, 3, expires_at => '2040-01-03', priority => 200, subscription_id => billing.subscribe(:r, 'blink')), billing.subscribe(:r, 'other');
+SELECT billing.consume_tokens(:r, 5);
+SELECT billing.set_test_clock(:r, '2040-01-30');
+SELECT is(public.losses(:r), 'tokens_exhausted', 'beside another plan it is not the last');
+SELECT billing.grant_tokens(:s, 3, expires_at => '2040-01-31', priority => 200, subscription_id => billing.subscribe(:s, 'blink')), billing.subscribe(:s, 'other');
+SELECT billing.consume_tokens(:s, 5);
+SELECT billing.set_test_clock(:s, '2040-03-01');
+SELECT is(public.losses(:s), 'subscription_expired, tokens_exhausted, free_plan_assigned tokens_exhausted', 'both at one instant are one loss');
+-- by expire_due, and by plain DML
+SELECT billing.create_account('Grants', :t);
+SELECT billing.subscribe(:t, 'blink');
+INSERT INTO billing.token_grant (account_id, grant_id, subscription_id, tokens, priority, effective_at, expires_at, granted_at)
+SELECT account_id, billing.create_account('id'), subscription_id, 3, 200, now(), clock_timestamp() + interval '50 ms', now() FROM billing.subscription WHERE account_id = :t;
+SELECT billing.consume_tokens(:t, 5);
+SELECT pg_sleep(0.06);
+SELECT is(billing.expire_due(), 1::bigint, 'expire_due finds it');
+SELECT is(public.losses(:t), 'tokens_exhausted, free_plan_assigned tokens_exhausted', 'and writes it down');
 
 SELECT finish();
 

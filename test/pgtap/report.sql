@@ -43,6 +43,15 @@ VALUES (pg_temp.account(5), pg_temp.account(5), 1, 'month', 1, 'subscription', '
        (pg_temp.account(5), pg_temp.account(5), 2, 'month', 1, 'subscription', '2020-02-15', '2020-03-15', '10 USD', '10 USD', '2020-01-15');
 SELECT pg_temp.same($$SELECT month, recurring FROM billing.revenue_monthly WHERE month < '2021-01-01' ORDER BY month$$,
     ARRAY['2020-01-01,10.00 USD', '2020-02-01,10.00 USD'], 'what was in force at the end of a month recurs in it');
+-- calendar months: each period ends in the instant in which its month does
+INSERT INTO billing.account (account_id, name, created_at) VALUES (pg_temp.account(6), 'calendar', '2018-01-01');
+INSERT INTO billing.subscription (account_id, subscription_id, plan, kind, effective_at, expires_at, anchor, created_at, started_at, ended_at)
+VALUES (pg_temp.account(6), pg_temp.account(6), 'month', 'subscription', '2018-01-01Z', '2018-04-01Z', '2018-01-01Z', '2018-01-01Z', '2018-01-01Z', '2018-04-01Z');
+INSERT INTO billing.subscription_period (account_id, subscription_id, period_no, plan, version, kind, effective_at, expires_at, price, paid, created_at)
+SELECT pg_temp.account(6), pg_temp.account(6), n, 'month', 1, 'subscription', make_timestamptz(2018, n, 1, 0, 0, 0, 'UTC'), make_timestamptz(2018, n + 1, 1, 0, 0, 0, 'UTC'), '10 USD', '10 USD', '2018-01-01Z'
+  FROM generate_series(1, 3) n;
+SELECT pg_temp.same($$SELECT month, recurring FROM billing.revenue_monthly WHERE month < '2019-01-01' ORDER BY month$$,
+    ARRAY['2018-01-01,10.00 USD', '2018-02-01,10.00 USD', '2018-03-01,10.00 USD'], 'what lasts to the last instant of a month recurs in it, once');
 
 -- expiring
 SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), 0::bigint, 'a month to go');
@@ -54,6 +63,34 @@ SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp
 RESET billing.expiring_soon_days;
 SELECT is(pg_temp.pay(4, 'month', '4b', '10 USD'), 'accepted', 'renewed');
 SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(4)), 0::bigint, 'it is not expiring any more');
+
+-- what is followed without a gap, by the same plan or by one that gives the same, does not
+SELECT billing.create_account('follows', pg_temp.account(7));
+SELECT billing.subscribe(pg_temp.account(7), 'month', expires_at => now() + interval '2 days'),
+       billing.subscribe(pg_temp.account(7), 'month', effective_at => now() + interval '2 days');
+SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(7)), 0::bigint, 'the same plan follows without a gap');
+SELECT billing.create_account('follows', pg_temp.account(8));
+SELECT billing.subscribe(pg_temp.account(8), 'month', expires_at => now() + interval '2 days'),
+       billing.subscribe(pg_temp.account(8), 'month', effective_at => now() + interval '3 days');
+SELECT is((SELECT plan COLLATE "default" FROM billing.expiring_soon WHERE account_id = pg_temp.account(8)), 'month', 'with a gap it is expiring');
+SELECT billing.subscribe(pg_temp.account(8), 'year', effective_at => now() + interval '1 day');
+SELECT is((SELECT count(*) FROM billing.expiring_soon WHERE account_id = pg_temp.account(8)), 0::bigint, 'unless another plan that covers its apps lasts over it');
+SELECT billing.create_app('other', 'Other'), billing.create_plan('elsewhere', 'subscription', duration => '1 year', app => 'other');
+SELECT billing.create_account('follows', pg_temp.account(9));
+SELECT billing.subscribe(pg_temp.account(9), 'year'), billing.subscribe(pg_temp.account(9), 'yen', expires_at => now() + interval '2 days');
+SELECT billing.subscribe(pg_temp.account(9), 'month', effective_at => now() - interval '1 day', expires_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(9)), 'yen',
+    'a time plan does not follow tokens; what began later does');
+SELECT billing.create_account('follows', pg_temp.account(10));
+SELECT billing.subscribe(pg_temp.account(10), 'month', expires_at => now() + interval '2 days');
+SELECT billing.subscribe(pg_temp.account(10), 'elsewhere', effective_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(10)), 'month',
+    'a plan for other apps is none that follows');
+SELECT billing.create_account('follows', pg_temp.account(11));
+SELECT billing.subscribe(pg_temp.account(11), 'year', effective_at => now() - interval '2 days');
+SELECT billing.subscribe(pg_temp.account(11), 'month', expires_at => now() + interval '2 days');
+SELECT is((SELECT string_agg(plan, ' ' ORDER BY plan) FROM billing.expiring_soon WHERE account_id = pg_temp.account(11)), 'month',
+    'nor is one that was there before');
 
 -- exhausting
 SELECT is((SELECT count(*) FROM billing.exhausting_soon WHERE account_id = pg_temp.account(3)), 0::bigint, 'all tokens left');

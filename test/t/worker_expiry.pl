@@ -48,6 +48,17 @@ ok($node->poll_query_until('postgres', q{SELECT kind = 'lapsed' FROM billing.hol
 is($node->safe_psql('postgres', q{SELECT billing.tokens_remaining('00000000-0000-4000-8000-000000000001')}),
     10, 'its tokens are back');
 
+# A token plan whose last grant with tokens ends.
+$node->safe_psql('postgres', q{
+    SELECT billing.create_plan('pack', 'token', tokens => 5);
+    SELECT billing.create_account('grants', '00000000-0000-4000-8000-000000000002');
+    SELECT billing.grant_tokens('00000000-0000-4000-8000-000000000002', 3, expires_at => clock_timestamp() + interval '500 ms',
+        priority => 200, subscription_id => billing.subscribe('00000000-0000-4000-8000-000000000002', 'pack'));
+    SELECT billing.consume_tokens('00000000-0000-4000-8000-000000000002', 5);});
+ok($node->poll_query_until('postgres', q{SELECT coalesce(string_agg(kind, ' ' ORDER BY event_id) = 'tokens_exhausted free_plan_assigned', false)
+    FROM billing.event WHERE account_id = '00000000-0000-4000-8000-000000000002' AND kind IN ('tokens_exhausted', 'free_plan_assigned')}),
+    'a token plan is lost when its last grant with tokens ends');
+
 # What is scheduled, and orders that nobody pays.
 $node->safe_psql('postgres', q{
     SELECT billing.create_plan('priced', 'subscription', price => billing.amount(10, 'USD'), duration => '30 days');
@@ -98,6 +109,18 @@ $node->safe_psql('postgres', q{SELECT billing.subscribe(account_id, 'pro') FROM 
 is($node->safe_psql('postgres', "SELECT announced < expires_at FROM billing.subscription WHERE subscription_id = '$announced'"),
     't', 'a renewal is an end of its own');
 $node->safe_psql('postgres', q{ALTER DATABASE postgres RESET billing.expiry_ahead});
+
+# The account at the end of time makes no run read what is due to others before that.
+my $idle_worker = q{SELECT count(*) = 0 FROM pg_stat_activity WHERE backend_type = 'billing worker'};
+my $rows_read = q{SELECT sum(seq_tup_read + idx_tup_fetch) FROM pg_stat_user_tables
+    WHERE schemaname = 'billing' AND relname = 'subscription'};
+$node->safe_psql('postgres', q{SELECT billing.subscribe(billing.create_account('much later'), 'pro') FROM generate_series(1, 2000)});
+ok($node->poll_query_until('postgres', $idle_worker), 'idle');
+my $before = $node->safe_psql('postgres', $rows_read);
+$node->safe_psql('postgres', subscribe_for('beside a clock', '1 s'));
+happened($node, 'postgres', 'beside a clock', 1, 'an end beside a clock at the end of time');
+ok($node->poll_query_until('postgres', $idle_worker), 'idle again');
+cmp_ok($node->safe_psql('postgres', $rows_read) - $before, '<', 1000, 'of two thousand open subscriptions few are read');
 
 # Prepared transactions: nobody tells of COMMIT PREPARED.
 $node->append_conf('postgresql.conf', 'billing.worker_naptime = 1s');
