@@ -366,6 +366,14 @@ engine_peek(const EngineRequest *request, Relation ledger, EngineTake *take)
 	return try_until_decided(request, ledger, take);
 }
 
+/* A landing that is not one would be another's: rows would count that are not there. */
+static void
+require_unlanded(bool expected)
+{
+	if ((unlanded > 0) != expected)
+		elog(ERROR, "a take has %s", expected ? "been undone before it landed" : "not landed yet");
+}
+
 /*
  * Takes tokens, with the account's lock held in RowExclusiveLock. After TAKEN
  * the caller writes the rows and calls engine_land() or engine_withdraw(); nothing
@@ -379,7 +387,7 @@ engine_take(const EngineRequest *request, Relation ledger, EngineTake *take)
 
 	(void) GetCurrentTransactionId();
 	reserve(ENGINE_SLOTS);
-	Assert(unlanded == 0);
+	require_unlanded(false);
 	take->may_take = true;
 	outcome = try_until_decided(request, ledger, take);
 	if (outcome == ENGINE_TAKEN)
@@ -443,6 +451,7 @@ engine_number(const pg_uuid_t *account, Relation ledger, int rows, EngineTake *t
 	key = engine_key(account);
 	(void) GetCurrentTransactionId();
 	reserve(1);
+	require_unlanded(false);
 	for (;;)
 	{
 		EngineSet *set = engine_lock_set(&key);
@@ -492,11 +501,15 @@ merge_newest(void)
 void
 engine_land(void)
 {
-	OwnTake *last = &own[own_count - 1];
-	EngineSet *set = engine_lock_set(&last->key);
-	EngineEntry *entry = engine_find(set, &last->key);
+	OwnTake *last;
+	EngineSet *set;
+	EngineEntry *entry;
 
-	Assert(unlanded > 0 && entry != NULL);
+	require_unlanded(true);
+	last = &own[own_count - 1];
+	set = engine_lock_set(&last->key);
+	entry = engine_find(set, &last->key);
+	Assert(entry != NULL);
 	end_inflight(set, entry);
 	engine_unlock_set(set);
 	for (; unlanded > 0; unlanded--)
@@ -561,9 +574,10 @@ undo_unlanded(void)
 void
 engine_withdraw(const EngineTake *take)
 {
-	EngineKey key = own[own_count - 1].key;
+	EngineKey key;
 
-	Assert(unlanded > 0);
+	require_unlanded(true);
+	key = own[own_count - 1].key;
 	undo_unlanded();
 	push(&key)->withdrawn = take->first_entry_no;
 }
@@ -737,7 +751,16 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	forget_all();
 }
 
-/* Takes of a subtransaction stand at the end: those of its own committed children are its own. */
+static bool
+is_newest_of(SubTransactionId subid)
+{
+	return own_count > 0 && own[own_count - 1].subid == subid;
+}
+
+/*
+ * Takes of a subtransaction stand at the end: those of its own committed children are its own. One
+ * that ends while an outer one's rows are being written, in code that an index runs, has none.
+ */
 static void
 subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
 					 void *arg pg_attribute_unused())
@@ -751,8 +774,9 @@ subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionI
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
 	engine_abandon_build();
-	undo_unlanded();
-	while (own_count > 0 && own[own_count - 1].subid == subid)
+	if (is_newest_of(subid))
+		undo_unlanded();
+	while (is_newest_of(subid))
 	{
 		settle(&own[own_count - 1], false);
 		pop();
