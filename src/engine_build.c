@@ -389,7 +389,7 @@ engine_watermark(const pg_uuid_t *account)
 		return watermark;
 	if (!engine_may_serve(account))
 		return 0;
-	ledger = table_open(key.ledger, RowExclusiveLock);
+	ledger = tables_open(TABLE_LEDGER, RowExclusiveLock);
 	if (engine_build(account, compat_relation_storage(ledger)))
 		(void) read_watermark(&key, &watermark);
 	table_close(ledger, NoLock);

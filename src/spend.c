@@ -48,7 +48,7 @@ spend_prevent(const char *function)
 bool
 spend_ledger_is_watched(void)
 {
-	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
+	Relation ledger = tables_open(TABLE_LEDGER, AccessShareLock);
 	bool watched = writer_ledger_is_watched(ledger);
 
 	table_close(ledger, AccessShareLock);
@@ -73,7 +73,7 @@ static Relation
 ledger_of(Spender *spender)
 {
 	if (spender->ledger == NULL)
-		spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+		spender->ledger = tables_open(TABLE_LEDGER, RowExclusiveLock);
 	return spender->ledger;
 }
 

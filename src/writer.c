@@ -109,7 +109,7 @@ check_unknown_columns(Relation table, int known)
 void
 writer_begin(Writer *writer, TableId table)
 {
-	writer->table = table_open(tables_oid(table), RowExclusiveLock);
+	writer->table = tables_open(table, RowExclusiveLock);
 	writer->columns = tables_known_columns(table);
 	check_unknown_columns(writer->table, writer->columns);
 	writer->foreign_triggers = table == TABLE_LEDGER ? writer_ledger_is_watched(writer->table)
