@@ -112,6 +112,8 @@ fill_slot(EngineEntry *entry, const GrantBalance *grant)
 	slot->available = Max(balance_available(grant), 0);
 	slot->undecided = grant->undecided;
 	slot->granted = grant->tokens;
+	/* which may stand for more, of which nothing could be subtracted */
+	entry->crowded |= grant->undecided == PG_INT64_MAX;
 }
 
 /* How many grants of one kind can be used now. */

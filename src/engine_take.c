@@ -327,7 +327,7 @@ take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, En
 		if (taken <= 0 || !in_scope(slot, request, app))
 			continue;
 		slot->available -= taken;
-		slot->undecided = engine_add(slot->undecided, taken);
+		slot->undecided += taken;
 		wanted -= taken;
 		take->emptied |= slot->available == 0;
 		take->ran_low |=
@@ -372,6 +372,16 @@ beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app,
 	return sum;
 }
 
+/*
+ * What is undecided of a grant may be its tokens twice, taken and returned; of the
+ * very largest that is more than a slot can say.
+ */
+static bool
+has_room_for(const EngineSlot *slot, int64 tokens)
+{
+	return slot->undecided <= PG_INT64_MAX - tokens;
+}
+
 /* With the set locked and the entry valid. */
 static EngineOutcome
 decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake *take)
@@ -388,6 +398,8 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 
 		if (!in_scope(slot, request, app))
 			continue;
+		if (!has_room_for(slot, slot->available))
+			return ENGINE_LEDGER;
 		take->any_in_time = true;
 		available = engine_add(available, slot->available);
 		undecided = engine_add(undecided,
@@ -694,9 +706,11 @@ engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
 	entry = engine_find(set, &key);
 	if (entry != NULL && entry->state == ENTRY_VALID)
 		slot = find_slot(entry, grant);
+	if (slot != NULL && !has_room_for(slot, tokens))
+		slot = NULL;
 	if (slot != NULL)
 	{
-		slot->undecided = engine_add(slot->undecided, tokens);
+		slot->undecided += tokens;
 		note(entry, slot, -tokens, true);
 	}
 	else if (entry != NULL)
