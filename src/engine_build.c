@@ -112,6 +112,8 @@ fill_slot(EngineEntry *entry, const GrantBalance *grant)
 	slot->available = Max(balance_available(grant), 0);
 	slot->undecided = grant->undecided;
 	slot->granted = grant->tokens;
+	/* which may stand for more, of which nothing could be subtracted */
+	entry->crowded |= grant->undecided == PG_INT64_MAX;
 }
 
 /* How many grants of one kind can be used now. */
@@ -389,7 +391,7 @@ engine_watermark(const pg_uuid_t *account)
 		return watermark;
 	if (!engine_may_serve(account))
 		return 0;
-	ledger = table_open(key.ledger, RowExclusiveLock);
+	ledger = tables_open(TABLE_LEDGER, RowExclusiveLock);
 	if (engine_build(account, compat_relation_storage(ledger)))
 		(void) read_watermark(&key, &watermark);
 	table_close(ledger, NoLock);

@@ -62,7 +62,7 @@ typedef struct EngineEntry
 	uint8 state;
 	uint8 slots;   /* in use */
 	uint8 beyonds; /* in use; grants of more apps than that: crowded */
-	bool crowded;  /* there are grants that neither slots nor sums show */
+	bool crowded;  /* there are grants that neither slots nor sums show, or not rightly */
 	bool suspended;
 	bool has_clock;
 	uint32 retired;    /* counts retirements, so that a builder notices one */

@@ -10,6 +10,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "common/hashfn.h"
 #include "common/int.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
@@ -23,11 +24,17 @@
 /* In the order in which they were made; those of a subtransaction stand at the end. */
 static OwnTake *own = NULL;
 static int own_count = 0;
-static int own_capacity = 0;
+static int own_capacity = 0; /* a power of two */
 
-/* Chains of the takes of one account (and of few others), newest first: position + 1, 0 ends one. */
-#define CHAINS 1024
-static int chain_head[CHAINS];
+/*
+ * Chains of the takes of one account (and of few others), newest first: position + 1, 0 ends one.
+ * There are as many as there is room for takes.
+ */
+static int *chain_head = NULL;
+
+/* Of both: what a large transaction needed is given back at its end. */
+static MemoryContext own_memory = NULL;
+#define CAPACITY_TO_KEEP 512
 
 /* Takes since the last landing: their rows are being written. */
 static int unlanded = 0;
@@ -39,6 +46,8 @@ typedef struct Addition
 	bool uncounted; /* not noted in the entry: the commit has it built anew */
 	int next;       /* in its chain */
 } Addition;
+
+#define CHAINS 1024
 
 static Addition *additions = NULL;
 static int addition_count = 0;
@@ -68,40 +77,71 @@ engine_watch_transaction(void)
 	callbacks_registered = true;
 }
 
+static int
+chain_of(const pg_uuid_t *account, int chains)
+{
+	uint32 words[UUID_LEN / sizeof(uint32)];
+
+	memcpy(words, account->data, UUID_LEN);
+	return murmurhash32(words[0] ^ words[1] ^ words[2] ^ words[3]) & (chains - 1);
+}
+
+/* The newest of the account's chain, as its links are. */
+static int
+first_of(const pg_uuid_t *account)
+{
+	return own_count == 0 ? 0 : chain_head[chain_of(account, own_capacity)];
+}
+
+/* The next note is filled in, and from now on is one. */
+static OwnTake *
+link_next(void)
+{
+	OwnTake *take = &own[own_count];
+	int chain = chain_of(&take->key.account, own_capacity);
+
+	take->next = chain_head[chain];
+	chain_head[chain] = ++own_count;
+	return take;
+}
+
+static void
+grow(void)
+{
+	int capacity = Max(64, own_capacity * 2);
+	int count = own_count;
+
+	if (own_memory == NULL)
+		own_memory =
+			AllocSetContextCreate(TopMemoryContext, "BillingTakes", ALLOCSET_START_SMALL_SIZES);
+	own = own == NULL ? MemoryContextAlloc(own_memory, sizeof(OwnTake) * capacity)
+					  : repalloc_huge(own, sizeof(OwnTake) * (Size) capacity);
+	chain_head = chain_head == NULL ? MemoryContextAlloc(own_memory, sizeof(int) * capacity)
+									: repalloc_huge(chain_head, sizeof(int) * (Size) capacity);
+	own_capacity = capacity;
+	memset(chain_head, 0, sizeof(int) * (Size) capacity);
+	for (own_count = 0; own_count < count;)
+		(void) link_next();
+}
+
 /* Memory outlives the transaction, so that its end need not free anything. */
 static void
 reserve(int count)
 {
 	engine_watch_transaction();
 	if (own_count + count > own_capacity)
-	{
-		int capacity = Max(64, own_capacity * 2);
-
-		own = own == NULL ? MemoryContextAlloc(TopMemoryContext, sizeof(OwnTake) * capacity)
-						  : repalloc_huge(own, sizeof(OwnTake) * (Size) capacity);
-		own_capacity = capacity;
-	}
-}
-
-static int
-chain_of(const pg_uuid_t *account)
-{
-	/* the last byte is the bucket, the one before it is random */
-	return account->data[UUID_LEN - 2] << 2 | (account->data[UUID_LEN - 3] & 3);
+		grow();
 }
 
 static OwnTake *
 push(const EngineKey *key)
 {
 	OwnTake *take = &own[own_count];
-	int chain = chain_of(&key->account);
 
 	memset(take, 0, sizeof(OwnTake));
-	take->next = chain_head[chain];
-	chain_head[chain] = ++own_count;
 	take->key = *key;
 	take->subid = GetCurrentSubTransactionId();
-	return take;
+	return link_next();
 }
 
 static void
@@ -119,7 +159,7 @@ note(const EngineEntry *entry, const EngineSlot *slot, int64 tokens, bool landed
 static const OwnTake *
 newest_note(const pg_uuid_t *account)
 {
-	for (int at = chain_head[chain_of(account)]; at > 0; at = own[at - 1].next)
+	for (int at = first_of(account); at > 0; at = own[at - 1].next)
 		if (memcmp(own[at - 1].key.account.data, account->data, UUID_LEN) == 0)
 			return &own[at - 1];
 	return NULL;
@@ -131,14 +171,75 @@ pop(void)
 {
 	OwnTake *take = &own[--own_count];
 
-	chain_head[chain_of(&take->key.account)] = take->next;
+	chain_head[chain_of(&take->key.account, own_capacity)] = take->next;
+}
+
+/* Whether two notes are of one kind, so that one with the tokens of both stands for them. */
+static bool
+is_like(const OwnTake *a, const OwnTake *b)
+{
+	return a->generation == b->generation && a->subid == b->subid && a->landed == b->landed &&
+		   (a->tokens > 0) == (b->tokens > 0) && (a->tokens < 0) == (b->tokens < 0) &&
+		   (a->withdrawn > 0) == (b->withdrawn > 0) &&
+		   memcmp(&a->key, &b->key, sizeof(EngineKey)) == 0 &&
+		   memcmp(a->grant.data, b->grant.data, UUID_LEN) == 0;
+}
+
+/* NULL: there is none like it. What is older than one of another subtransaction is of outer ones. */
+static OwnTake *
+find_like(const OwnTake *take)
+{
+	for (int at = first_of(&take->key.account); at > 0; at = own[at - 1].next)
+	{
+		if (own[at - 1].subid != take->subid)
+			return NULL;
+		if (is_like(&own[at - 1], take))
+			return &own[at - 1];
+	}
+	return NULL;
+}
+
+/*
+ * Adds the notes from a position on to older ones like them. So a transaction has
+ * a note for each grant and subtransaction in progress, however often it consumes.
+ */
+static void
+fold(int from)
+{
+	int count = own_count;
+
+	if (from == 0)
+		return;
+	while (own_count > from)
+		pop();
+	for (int i = from; i < count; i++)
+	{
+		OwnTake take = own[i];
+		OwnTake *like = find_like(&take);
+
+		if (like != NULL)
+		{
+			like->tokens += take.tokens;
+			like->withdrawn = Max(like->withdrawn, take.withdrawn);
+			continue;
+		}
+		own[own_count] = take;
+		(void) link_next();
+	}
 }
 
 static void
 forget_all(void)
 {
-	if (own_count > 0)
-		memset(chain_head, 0, sizeof(chain_head));
+	if (own_capacity > CAPACITY_TO_KEEP)
+	{
+		MemoryContextReset(own_memory);
+		own = NULL;
+		chain_head = NULL;
+		own_capacity = 0;
+	}
+	else if (own_count > 0)
+		memset(chain_head, 0, sizeof(int) * own_capacity);
 	if (addition_count > 0)
 		memset(addition_head, 0, sizeof(addition_head));
 	own_count = unlanded = addition_count = 0;
@@ -171,7 +272,7 @@ engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
 {
 	int64 sum = 0;
 
-	for (int at = chain_head[chain_of(&entry->key.account)]; at > 0; at = own[at - 1].next)
+	for (int at = first_of(&entry->key.account); at > 0; at = own[at - 1].next)
 	{
 		const OwnTake *take = &own[at - 1];
 
@@ -193,7 +294,7 @@ engine_own_withdrawn(const EngineKey *key)
 {
 	int64 highest = 0;
 
-	for (int at = chain_head[chain_of(&key->account)]; at > 0; at = own[at - 1].next)
+	for (int at = first_of(&key->account); at > 0; at = own[at - 1].next)
 		if (memcmp(&own[at - 1].key, key, sizeof(EngineKey)) == 0)
 			highest = Max(highest, own[at - 1].withdrawn);
 	return highest;
@@ -206,7 +307,7 @@ engine_own_withdrawn(const EngineKey *key)
 void
 engine_rehome(const EngineEntry *entry)
 {
-	for (int at = chain_head[chain_of(&entry->key.account)]; at > 0; at = own[at - 1].next)
+	for (int at = first_of(&entry->key.account); at > 0; at = own[at - 1].next)
 		if (memcmp(&own[at - 1].key, &entry->key, sizeof(EngineKey)) == 0)
 			own[at - 1].generation = entry->generation;
 }
@@ -226,7 +327,7 @@ take_from_slots(EngineEntry *entry, const EngineRequest *request, uint64 app, En
 		if (taken <= 0 || !in_scope(slot, request, app))
 			continue;
 		slot->available -= taken;
-		slot->undecided = engine_add(slot->undecided, taken);
+		slot->undecided += taken;
 		wanted -= taken;
 		take->emptied |= slot->available == 0;
 		take->ran_low |=
@@ -271,6 +372,16 @@ beyond_slots(const EngineEntry *entry, const EngineRequest *request, uint64 app,
 	return sum;
 }
 
+/*
+ * What is undecided of a grant may be its tokens twice, taken and returned; of the
+ * very largest that is more than a slot can say.
+ */
+static bool
+has_room_for(const EngineSlot *slot, int64 tokens)
+{
+	return slot->undecided <= PG_INT64_MAX - tokens;
+}
+
 /* With the set locked and the entry valid. */
 static EngineOutcome
 decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake *take)
@@ -287,6 +398,8 @@ decide(EngineEntry *entry, const EngineRequest *request, uint64 app, EngineTake 
 
 		if (!in_scope(slot, request, app))
 			continue;
+		if (!has_room_for(slot, slot->available))
+			return ENGINE_LEDGER;
 		take->any_in_time = true;
 		available = engine_add(available, slot->available);
 		undecided = engine_add(undecided,
@@ -366,6 +479,14 @@ engine_peek(const EngineRequest *request, Relation ledger, EngineTake *take)
 	return try_until_decided(request, ledger, take);
 }
 
+/* A landing that is not one would be another's: rows would count that are not there. */
+static void
+require_unlanded(bool expected)
+{
+	if ((unlanded > 0) != expected)
+		elog(ERROR, "a take has %s", expected ? "been undone before it landed" : "not landed yet");
+}
+
 /*
  * Takes tokens, with the account's lock held in RowExclusiveLock. After TAKEN
  * the caller writes the rows and calls engine_land() or engine_withdraw(); nothing
@@ -379,7 +500,7 @@ engine_take(const EngineRequest *request, Relation ledger, EngineTake *take)
 
 	(void) GetCurrentTransactionId();
 	reserve(ENGINE_SLOTS);
-	Assert(unlanded == 0);
+	require_unlanded(false);
 	take->may_take = true;
 	outcome = try_until_decided(request, ledger, take);
 	if (outcome == ENGINE_TAKEN)
@@ -443,6 +564,7 @@ engine_number(const pg_uuid_t *account, Relation ledger, int rows, EngineTake *t
 	key = engine_key(account);
 	(void) GetCurrentTransactionId();
 	reserve(1);
+	require_unlanded(false);
 	for (;;)
 	{
 		EngineSet *set = engine_lock_set(&key);
@@ -471,37 +593,26 @@ end_inflight(EngineSet *set, EngineEntry *entry)
 		engine_wake(set);
 }
 
-/* Keeps a transaction that consumes a million times from one grant at one note. */
-static void
-merge_newest(void)
-{
-	OwnTake *last = &own[own_count - 1];
-	OwnTake *before = last - 1;
-
-	if (own_count >= 2 && before->landed && before->tokens > 0 && last->tokens > 0 &&
-		before->generation == last->generation && before->subid == last->subid &&
-		memcmp(&before->key, &last->key, sizeof(EngineKey)) == 0 &&
-		memcmp(before->grant.data, last->grant.data, UUID_LEN) == 0)
-	{
-		before->tokens += last->tokens;
-		pop();
-	}
-}
-
 /* Rows and index entries are there: from now on a scan finds them. */
 void
 engine_land(void)
 {
-	OwnTake *last = &own[own_count - 1];
-	EngineSet *set = engine_lock_set(&last->key);
-	EngineEntry *entry = engine_find(set, &last->key);
+	OwnTake *last;
+	EngineSet *set;
+	EngineEntry *entry;
+	int from;
 
-	Assert(unlanded > 0 && entry != NULL);
+	require_unlanded(true);
+	last = &own[own_count - 1];
+	set = engine_lock_set(&last->key);
+	entry = engine_find(set, &last->key);
+	Assert(entry != NULL);
 	end_inflight(set, entry);
 	engine_unlock_set(set);
+	from = own_count - unlanded;
 	for (; unlanded > 0; unlanded--)
 		own[own_count - unlanded].landed = true;
-	merge_newest();
+	fold(from);
 }
 
 /*
@@ -561,11 +672,17 @@ undo_unlanded(void)
 void
 engine_withdraw(const EngineTake *take)
 {
-	EngineKey key = own[own_count - 1].key;
+	OwnTake undone;
+	OwnTake *withdrawn;
 
-	Assert(unlanded > 0);
+	require_unlanded(true);
+	undone = own[own_count - 1];
 	undo_unlanded();
-	push(&key)->withdrawn = take->first_entry_no;
+	withdrawn = push(&undone.key);
+	withdrawn->withdrawn = take->first_entry_no;
+	withdrawn->generation = undone.generation;
+	withdrawn->landed = true;
+	fold(own_count - 1);
 }
 
 /*
@@ -589,14 +706,18 @@ engine_return(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens)
 	entry = engine_find(set, &key);
 	if (entry != NULL && entry->state == ENTRY_VALID)
 		slot = find_slot(entry, grant);
+	if (slot != NULL && !has_room_for(slot, tokens))
+		slot = NULL;
 	if (slot != NULL)
 	{
-		slot->undecided = engine_add(slot->undecided, tokens);
+		slot->undecided += tokens;
 		note(entry, slot, -tokens, true);
 	}
 	else if (entry != NULL)
 		engine_retire_entry(entry);
 	engine_unlock_set(set);
+	if (slot != NULL)
+		fold(own_count - 1);
 	remember_addition(account, slot == NULL);
 }
 
@@ -628,7 +749,7 @@ engine_retire(const pg_uuid_t *account)
 static Addition *
 find_addition(const pg_uuid_t *account)
 {
-	for (int at = addition_head[chain_of(account)]; at > 0; at = additions[at - 1].next)
+	for (int at = addition_head[chain_of(account, CHAINS)]; at > 0; at = additions[at - 1].next)
 		if (memcmp(additions[at - 1].key.account.data, account->data, UUID_LEN) == 0)
 			return &additions[at - 1];
 	return NULL;
@@ -667,7 +788,7 @@ static void
 remember_addition(const pg_uuid_t *account, bool uncounted)
 {
 	Addition *addition = find_addition(account);
-	int chain = chain_of(account);
+	int chain = chain_of(account, CHAINS);
 
 	if (addition == NULL && lock_held_exclusively(account, LOCK_TOKENS))
 		return;
@@ -737,22 +858,35 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	forget_all();
 }
 
-/* Takes of a subtransaction stand at the end: those of its own committed children are its own. */
+static bool
+is_newest_of(SubTransactionId subid)
+{
+	return own_count > 0 && own[own_count - 1].subid == subid;
+}
+
+/*
+ * Takes of a subtransaction stand at the end: those of its own committed children are its own. One
+ * that ends while an outer one's rows are being written, in code that an index runs, has none.
+ */
 static void
 subtransaction_ended(SubXactEvent event, SubTransactionId subid, SubTransactionId parent,
 					 void *arg pg_attribute_unused())
 {
 	if (event == SUBXACT_EVENT_COMMIT_SUB)
 	{
-		for (int i = own_count - 1; i >= 0 && own[i].subid == subid; i--)
-			own[i].subid = parent;
+		int from = own_count;
+
+		while (from > 0 && own[from - 1].subid == subid)
+			own[--from].subid = parent;
+		fold(from);
 		return;
 	}
 	if (event != SUBXACT_EVENT_ABORT_SUB)
 		return;
 	engine_abandon_build();
-	undo_unlanded();
-	while (own_count > 0 && own[own_count - 1].subid == subid)
+	if (is_newest_of(subid))
+		undo_unlanded();
+	while (is_newest_of(subid))
 	{
 		settle(&own[own_count - 1], false);
 		pop();

@@ -51,15 +51,6 @@ static SqlQuery select_period_times = {
 	.nargs = 4,
 	.argtypes = {UUIDOID, UUIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID}};
 
-TriggerData *
-guard_trigger_data(FunctionCallInfo fcinfo, const char *function)
-{
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("billing.%s() must be called as a trigger", function)));
-	return (TriggerData *) fcinfo->context;
-}
-
 static const char *
 operation_name(TriggerEvent event)
 {

@@ -8,6 +8,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 
+/* guard_use.c */
 extern TriggerData *guard_trigger_data(FunctionCallInfo fcinfo, const char *function);
 
 #endif /* BILLING_GUARD_H */

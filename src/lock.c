@@ -10,6 +10,10 @@
  * everybody who locks one says so in a place where such a transaction looks.
  * Who shares an account with others who spend does that without any cost: by
  * RowExclusiveLock on the ledger, which a backend takes in its own memory.
+ *
+ * They belong to the (sub)transaction, as the rows do that are written under them.
+ * The current owner may be a cursor's: one that fails within a savepoint loses what
+ * it held, while the rows of what it fetched before stay.
  */
 #include "postgres.h"
 
@@ -17,6 +21,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/lock.h"
+#include "utils/resowner.h"
 
 #include "compat.h"
 #include "engine.h"
@@ -74,6 +79,52 @@ note_transaction(void)
 	taken.transaction = compat_transaction_number();
 }
 
+static ResourceOwner
+become_transaction(void)
+{
+	ResourceOwner caller = CurrentResourceOwner;
+
+	CurrentResourceOwner = CurTransactionResourceOwner;
+	return caller;
+}
+
+/* An error leaves the owner to the abort, which sets it first of all. False: somebody has it. */
+static bool
+obtain(const LOCKTAG *tag, LOCKMODE mode, bool wait, bool *fresh)
+{
+	ResourceOwner caller = become_transaction();
+	LockAcquireResult result = LockAcquire(tag, mode, false, !wait);
+
+	CurrentResourceOwner = caller;
+	if (fresh != NULL)
+		*fresh = result == LOCKACQUIRE_OK;
+	return result != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static void
+release(const LOCKTAG *tag, LOCKMODE mode)
+{
+	ResourceOwner caller = become_transaction();
+
+	(void) LockRelease(tag, mode, false);
+	CurrentResourceOwner = caller;
+}
+
+static bool
+obtain_ledger(LOCKMODE mode, bool wait)
+{
+	Oid ledger = tables_oid(TABLE_LEDGER);
+	ResourceOwner caller = become_transaction();
+	bool obtained = true;
+
+	if (wait)
+		LockRelationOid(ledger, mode);
+	else
+		obtained = ConditionalLockRelationOid(ledger, mode);
+	CurrentResourceOwner = caller;
+	return obtained;
+}
+
 /* Keeps every change out, of all accounts, and lets others spend. */
 void
 lock_all_to_spend(void)
@@ -83,8 +134,8 @@ lock_all_to_spend(void)
 	note_transaction();
 	taken.widened = true;
 	make_scope_tag(&tag, LOCK_TOKENS);
-	(void) LockAcquire(&tag, ShareLock, false, false);
-	LockRelationOid(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+	(void) obtain(&tag, ShareLock, true, NULL);
+	(void) obtain_ledger(RowExclusiveLock, true);
 }
 
 static bool
@@ -112,9 +163,9 @@ lock_all_to_change(void)
 	if (holds_every_account())
 		return;
 	taken.widened = true;
-	LockRelationOid(tables_oid(TABLE_LEDGER), ShareRowExclusiveLock);
+	(void) obtain_ledger(ShareRowExclusiveLock, true);
 	make_every_tag(&tag);
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	(void) obtain(&tag, ExclusiveLock, true, NULL);
 	engine_retire_all();
 }
 
@@ -147,7 +198,7 @@ lock_all(LockPurpose purpose, LOCKMODE mode, bool wait)
 	else
 	{
 		make_scope_tag(&tag, purpose);
-		if (LockAcquire(&tag, ExclusiveLock, false, !wait) == LOCKACQUIRE_NOT_AVAIL)
+		if (!obtain(&tag, ExclusiveLock, wait, NULL))
 			return false;
 		taken.widened = true;
 	}
@@ -167,13 +218,13 @@ enter_scope(const LOCKTAG *account, LockPurpose purpose, LOCKMODE mode, bool wai
 	if (mode != ExclusiveLock)
 		return true;
 	make_scope_tag(&scope, purpose);
-	if (LockAcquire(&scope, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
+	if (obtain(&scope, RowExclusiveLock, false, NULL))
 		return true;
-	(void) LockRelease(account, mode, false);
+	release(account, mode);
 	if (!wait)
 		return false;
-	(void) LockAcquire(&scope, RowExclusiveLock, false, false);
-	(void) LockAcquire(account, mode, false, false);
+	(void) obtain(&scope, RowExclusiveLock, true, NULL);
+	(void) obtain(account, mode, true, NULL);
 	return true;
 }
 
@@ -181,16 +232,10 @@ enter_scope(const LOCKTAG *account, LockPurpose purpose, LOCKMODE mode, bool wai
 static bool
 enter_ledger(const LOCKTAG *account, LOCKMODE mode, bool wait)
 {
-	Oid ledger = tables_oid(TABLE_LEDGER);
-
-	if (wait)
-		LockRelationOid(ledger, RowExclusiveLock);
-	else if (!ConditionalLockRelationOid(ledger, RowExclusiveLock))
-	{
-		(void) LockRelease(account, mode, false);
-		return false;
-	}
-	return true;
+	if (obtain_ledger(RowExclusiveLock, wait))
+		return true;
+	release(account, mode);
+	return false;
 }
 
 static bool
@@ -198,7 +243,7 @@ acquire(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode, bool wait,
 {
 	int *count;
 	LOCKTAG tag;
-	LockAcquireResult result;
+	bool new;
 
 	note_transaction();
 	*fresh = false;
@@ -208,11 +253,10 @@ acquire(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode, bool wait,
 	if (*count >= settings_batch_lock_limit && lock_all(purpose, mode, wait))
 		return true;
 	make_tag(&tag, account, purpose);
-	result = LockAcquire(&tag, mode, false, !wait);
-	if (result == LOCKACQUIRE_NOT_AVAIL || !enter_scope(&tag, purpose, mode, wait) ||
+	if (!obtain(&tag, mode, wait, &new) || !enter_scope(&tag, purpose, mode, wait) ||
 		(purpose == LOCK_TOKENS && !enter_ledger(&tag, mode, wait)))
 		return false;
-	*fresh = result == LOCKACQUIRE_OK;
+	*fresh = new;
 	*count += *fresh;
 	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
 		engine_retire(account);
@@ -247,7 +291,7 @@ lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mod
 	LOCKTAG tag;
 
 	make_tag(&tag, account, purpose);
-	(void) LockRelease(&tag, mode, false);
+	release(&tag, mode);
 }
 
 bool
@@ -320,5 +364,5 @@ lock_unless_restored(void)
 	LOCKTAG tag;
 
 	make_restore_tag(&tag);
-	return LockAcquire(&tag, RowExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL;
+	return obtain(&tag, RowExclusiveLock, false, NULL);
 }

@@ -34,6 +34,7 @@
 #include "call.h"
 #include "compat.h"
 #include "errors.h"
+#include "guard.h"
 #include "identifier.h"
 #include "outbox.h"
 #include "query.h"
@@ -370,15 +371,12 @@ billing_ack_events(PG_FUNCTION_ARGS)
 Datum
 billing_guard_event(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_event");
 	TupleDesc desc;
 	int columns[2];
 	Datum values[2];
 	bool nulls[2] = {false, false};
 
-	if (!CALLED_AS_TRIGGER(fcinfo))
-		ereport(ERROR, (errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-						errmsg("billing.guard_event() must be called as a trigger")));
 	if (call_is_restore())
 		return PointerGetDatum(trigger->tg_trigtuple);
 	desc = RelationGetDescr(trigger->tg_relation);

@@ -23,7 +23,7 @@
 void
 probe_begin(Probe *probe, IndexId index, Snapshot snapshot, ScanKey keys, int nkeys)
 {
-	probe->table = table_open(tables_oid(tables_of_index(index)), AccessShareLock);
+	probe->table = tables_open(tables_of_index(index), AccessShareLock);
 	probe->index = index_open(tables_index_oid(index), AccessShareLock);
 	probe->slot = table_slot_create(probe->table, NULL);
 	probe->direction = ForwardScanDirection;

@@ -33,8 +33,10 @@ find_refund(const pg_uuid_t *account, int64 refund_of, int64 *asked, int64 *answ
 	{
 		probe_require_visible(&probe, "The consumption was refunded by a transaction that "
 									  "committed after this one began.");
-		*asked = probe_int64(&probe, LEDGER_ASKED);
-		*answer = probe_int64(&probe, LEDGER_ANSWER);
+		/* rows of plain DML may say neither */
+		*asked = probe_is_null(&probe, LEDGER_ASKED) ? -probe_int64(&probe, LEDGER_TOKENS)
+													 : probe_int64(&probe, LEDGER_ASKED);
+		*answer = probe_is_null(&probe, LEDGER_ANSWER) ? 0 : probe_int64(&probe, LEDGER_ANSWER);
 	}
 	probe_end(&probe);
 	UnregisterSnapshot(snapshot);

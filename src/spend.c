@@ -45,12 +45,11 @@ spend_prevent(const char *function)
 	PreventCommandDuringRecovery(function);
 }
 
-/* Somebody's trigger sees every row of the ledger: they are written under the exclusive lock. */
 bool
 spend_ledger_is_watched(void)
 {
-	Relation ledger = table_open(tables_oid(TABLE_LEDGER), AccessShareLock);
-	bool watched = writer_has_foreign_triggers(ledger);
+	Relation ledger = tables_open(TABLE_LEDGER, AccessShareLock);
+	bool watched = writer_ledger_is_watched(ledger);
 
 	table_close(ledger, AccessShareLock);
 	return watched;
@@ -74,7 +73,7 @@ static Relation
 ledger_of(Spender *spender)
 {
 	if (spender->ledger == NULL)
-		spender->ledger = table_open(tables_oid(TABLE_LEDGER), RowExclusiveLock);
+		spender->ledger = tables_open(TABLE_LEDGER, RowExclusiveLock);
 	return spender->ledger;
 }
 
@@ -535,7 +534,7 @@ static bool
 serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)
 {
 	share_account(spender, request->account);
-	if (!writer_has_foreign_triggers(ledger_of(spender)) &&
+	if (!writer_ledger_is_watched(ledger_of(spender)) &&
 		serve_from_engine(spender, request, answer))
 		return true;
 	if (spender->clean)

@@ -6,6 +6,7 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
@@ -216,6 +217,23 @@ tables_oid(TableId table)
 		table_oids[table] = oid;
 	}
 	return table_oids[table];
+}
+
+/*
+ * Who has waited for the lock may find that the table is gone, as with DROP
+ * EXTENSION: then it is looked up anew.
+ */
+Relation
+tables_open(TableId table, LOCKMODE mode)
+{
+	for (;;)
+	{
+		Relation relation = try_table_open(tables_oid(table), mode);
+
+		if (relation != NULL)
+			return relation;
+		forget_all();
+	}
 }
 
 Oid

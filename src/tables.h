@@ -6,6 +6,7 @@
 #ifndef BILLING_TABLES_H
 #define BILLING_TABLES_H
 
+#include "storage/lockdefs.h"
 #include "utils/rel.h"
 
 typedef enum TableId
@@ -274,6 +275,7 @@ extern Oid tables_owner(void);
 extern Oid tables_amount_type(void);
 extern int tables_known_columns(TableId table);
 extern Oid tables_oid(TableId table);
+extern Relation tables_open(TableId table, LOCKMODE mode);
 extern Oid tables_index_oid(IndexId index);
 extern TableId tables_of_index(IndexId index);
 

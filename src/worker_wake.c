@@ -14,6 +14,7 @@
 #include "utils/snapmgr.h"
 
 #include "account.h"
+#include "guard.h"
 #include "settings.h"
 #include "worker.h"
 #include "worker_internal.h"
@@ -169,15 +170,10 @@ note_announcement(HeapTuple row, TupleDesc desc, TimestampTz end)
 Datum
 billing_note_due(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = (TriggerData *) fcinfo->context;
+	TriggerData *trigger = guard_trigger_data(fcinfo, "note_due");
 	HeapTuple row;
 	TupleDesc desc;
 
-	if (!CALLED_AS_TRIGGER(fcinfo) || !TRIGGER_FIRED_BEFORE(trigger->tg_event) ||
-		!TRIGGER_FIRED_FOR_ROW(trigger->tg_event) || TRIGGER_FIRED_BY_DELETE(trigger->tg_event))
-		ereport(ERROR,
-				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
-				 errmsg("billing.note_due() must be fired before INSERT or UPDATE for each row")));
 	row = TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) ? trigger->tg_newtuple : trigger->tg_trigtuple;
 	desc = RelationGetDescr(trigger->tg_relation);
 	if (trigger->tg_trigger->tgnargs == 0)

@@ -63,6 +63,16 @@ writer_has_foreign_triggers(Relation table)
 	return has_foreign_trigger(table, fires_on_inserted_row);
 }
 
+/*
+ * Somebody's trigger or index has to do with every row of the ledger: they are
+ * written by the executor, and under the exclusive lock.
+ */
+bool
+writer_ledger_is_watched(Relation ledger)
+{
+	return writer_has_foreign_triggers(ledger) || writer_has_foreign_index(ledger);
+}
+
 /* Of a statement as well as of a row. */
 bool
 writer_has_foreign_update_triggers(Relation table)
@@ -99,10 +109,11 @@ check_unknown_columns(Relation table, int known)
 void
 writer_begin(Writer *writer, TableId table)
 {
-	writer->table = table_open(tables_oid(table), RowExclusiveLock);
+	writer->table = tables_open(table, RowExclusiveLock);
 	writer->columns = tables_known_columns(table);
 	check_unknown_columns(writer->table, writer->columns);
-	writer->foreign_triggers = writer_has_foreign_triggers(writer->table);
+	writer->foreign_triggers = table == TABLE_LEDGER ? writer_ledger_is_watched(writer->table)
+													 : writer_has_foreign_triggers(writer->table);
 	writer->estate = CreateExecutorState();
 	writer->result = makeNode(ResultRelInfo);
 	InitResultRelInfo(writer->result, writer->table, 0, NULL, 0);

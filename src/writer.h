@@ -19,11 +19,12 @@ typedef struct Writer
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
 	int columns;           /* that callers give values for; the table may have more */
-	bool foreign_triggers; /* rows go through the executor, for others' triggers */
+	bool foreign_triggers; /* rows go through the executor, for others' triggers and indexes */
 } Writer;
 
 extern bool writer_has_foreign_triggers(Relation table);
 extern bool writer_has_foreign_update_triggers(Relation table);
+extern bool writer_ledger_is_watched(Relation ledger);
 extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
 extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
@@ -31,5 +32,8 @@ extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, 
 extern void writer_delete_last(Writer *writer);
 extern void writer_set(Writer *writer, ItemPointer row, int column, Datum value);
 extern void writer_end(Writer *writer);
+
+/* writer_index.c */
+extern bool writer_has_foreign_index(Relation ledger);
 
 #endif /* BILLING_WRITER_H */

@@ -6,6 +6,7 @@ use strict;
 use warnings;
 
 use Billing::Clients;
+use Billing::Pause qw(pause_library pause_landing);
 use Billing::Session;
 use IO::Select;
 use PostgreSQL::Test::Cluster;
@@ -14,8 +15,6 @@ use Test::More;
 use Time::HiRes qw(sleep);
 
 my $dir = PostgreSQL::Test::Utils::tempdir();
-chomp(my $include = `$ENV{PG_CONFIG} --includedir-server`);
-system_or_bail('cc', '-O1', '-shared', '-fPIC', "-I$include", '-o', "$dir/pause.so", "$ENV{BILLING_ROOT}/test/perl/Billing/pause.c");
 
 my ($node, $number);
 
@@ -71,22 +70,6 @@ sub first
     my ($ready) = IO::Select->new(map { $_->{out} } @sessions)->can_read(60) or die 'nobody answers';
     my ($first) = grep { $_->{out} == $ready } @sessions;
     return $first, grep { $_ != $first } @sessions;
-}
-
-# Entries whose number ends in the account's own way pause: whoever holds lock 1 lets nobody pass.
-sub pause_landing
-{
-    $node->safe_psql('postgres', <<'SQL');
-CREATE FUNCTION public.pause(action text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$
-BEGIN
-    IF action = 'pause' THEN
-        PERFORM pg_advisory_xact_lock_shared(1);
-    END IF;
-    RETURN action;
-END $$;
-CREATE INDEX pause ON billing.ledger (public.pause(action)) WHERE action = 'pause';
-SQL
-    return;
 }
 
 sub take_and_pause { my ($id, $tokens) = @_; return "SELECT granted, tokens_remaining FROM billing.try_consume_tokens('$id', $tokens, NULL, NULL, 'pause')"; }
@@ -164,6 +147,26 @@ sub number_of_a_loser
     return;
 }
 
+# Rows are being written, and code that an index runs ends a subtransaction of its own: that undoes nothing.
+sub subtransaction_while_landing
+{
+    my $id = account(10);
+    pause_landing($node, 'pause_for_subtransaction');
+    my ($one) = sessions(1);
+    $one->query('BEGIN');
+    is($one->query(take($id, 1)), 't|9', 'a subtransaction ends while rows land: before it');
+    is($one->query(take_and_pause($id, 6)), 't|3', 'a subtransaction ends while rows land');
+    is($one->query(take_and_pause($id, 6)), 'f|3', 'a subtransaction ends while rows land: what was taken stays taken');
+    $one->query('COMMIT');
+    $node->safe_psql('postgres', "SELECT billing.grant_tokens('$id', 10)");
+    $one->query("SET statement_timeout = '20s'");
+    is($one->query(take($id, 6)), 't|7', 'a subtransaction ends while rows land: a build waits for nobody');
+    sound('a subtransaction ends while rows land', $id);
+    $one->close;
+    $node->safe_psql('postgres', 'DROP INDEX billing.pause');
+    return;
+}
+
 sub callbacks_late
 {
     my $gate = "$dir/gate";
@@ -172,7 +175,7 @@ sub callbacks_late
         my $id = account(10);
         my ($one, $two) = sessions(2);
         $one->query(take($id, 1));
-        $one->query("LOAD '$dir/pause.so'");
+        $one->query("LOAD '" . pause_library() . "'");
         $one->query("SET pause.at_" . ($end =~ /TO/ ? 'rollback_to' : $end eq 'COMMIT' ? 'commit' : 'abort') . " = '$gate'");
         $one->query('BEGIN');
         $one->query('SAVEPOINT s');
@@ -377,11 +380,12 @@ sub watched_ledger
 }
 
 start('preloaded', "shared_preload_libraries = 'billing'\nbilling.worker = off");
-pause_landing();
+pause_landing($node);
 build_between_take_and_landing();
 batch_on_to_the_ledger();
 losers_of_a_key();
 $node->safe_psql('postgres', 'DROP INDEX billing.pause');
+subtransaction_while_landing();
 callbacks_late();
 prepared('preloaded');
 waiting('preloaded');

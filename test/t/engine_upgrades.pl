@@ -4,6 +4,7 @@
 use strict;
 use warnings;
 
+use Billing::Pause qw(pause_landing);
 use Billing::Session;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -188,9 +189,7 @@ sub beyond_the_slots
 # Two batches whose accounts are in different orders are both held up after their first take.
 sub waits_in_one_order
 {
-    $node->safe_psql('postgres', 'CREATE FUNCTION public.pause(action text) RETURNS text IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN '
-          . 'PERFORM pg_advisory_xact_lock_shared(1) WHERE action = \'pause\'; RETURN action; END $$; '
-          . 'CREATE INDEX pause ON billing.ledger (public.pause(action)) WHERE action = \'pause\'');
+    pause_landing($node);
     my @ids = map { account(10) } 1 .. 2;
     my ($gate, @clients) = sessions(3);
     $gate->query('SELECT pg_advisory_lock(1)');

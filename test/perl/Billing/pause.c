@@ -1,11 +1,13 @@
 /*
  * pause.c
- *	  Holds a backend up at the one point where nothing else can: its transaction
- *	  has ended for everybody, and its own callbacks are still to be called.
+ *	  Holds a backend up where nothing else can: its transaction has ended for
+ *	  everybody, and its own callbacks are still to be called; or an index is being
+ *	  given an entry.
  *
- * To be loaded after the callbacks that it is to precede were registered. It
- * waits while the file pause.at_commit, pause.at_abort or pause.at_rollback_to
- * names is there.
+ * For the first to be loaded after the callbacks that it is to precede were
+ * registered. It waits while the file pause.at_commit, pause.at_abort or
+ * pause.at_rollback_to names is there. For the second there are functions, which
+ * in an expression of an index are called when it is given an entry.
  */
 #include "postgres.h"
 
@@ -13,9 +15,15 @@
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/memutils.h"
+#include "utils/resowner.h"
 
 PG_MODULE_MAGIC;
+
+PG_FUNCTION_INFO_V1(pause_for_lock);
+PG_FUNCTION_INFO_V1(pause_for_subtransaction);
 
 void _PG_init(void);
 
@@ -58,4 +66,26 @@ _PG_init(void)
 							   PGC_USERSET, 0, NULL, NULL, NULL);
 	RegisterXactCallback(transaction_ended, NULL);
 	RegisterSubXactCallback(subtransaction_ended, NULL);
+}
+
+/* pause_for_lock(text): its argument, once nobody has the advisory lock 1. */
+Datum
+pause_for_lock(PG_FUNCTION_ARGS)
+{
+	(void) DirectFunctionCall1(pg_advisory_xact_lock_shared_int8, Int64GetDatum(1));
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
+}
+
+/* pause_for_subtransaction(text): its argument, after a subtransaction that is rolled back. */
+Datum
+pause_for_subtransaction(PG_FUNCTION_ARGS)
+{
+	MemoryContext context = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+
+	BeginInternalSubTransaction(NULL);
+	RollbackAndReleaseCurrentSubTransaction();
+	MemoryContextSwitchTo(context);
+	CurrentResourceOwner = owner;
+	PG_RETURN_DATUM(PG_GETARG_DATUM(0));
 }
