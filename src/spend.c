@@ -528,8 +528,8 @@ share_account(Spender *spender, const pg_uuid_t *account)
 
 /*
  * A shared lock taken for nothing is given back, so that two who go on to the
- * exclusive one cannot deadlock. Not so after a row was written, even if it was
- * deleted again: to others its number is in use until this transaction ends.
+ * exclusive one cannot deadlock. Not so after a take, even one that gave way to
+ * another's key: the entry is settled with it when this transaction ends.
  */
 static bool
 serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)

@@ -10,6 +10,7 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -175,21 +176,29 @@ indexes_with_key_of(const Writer *writer, Oid index)
 
 /*
  * Does not wait for another transaction that is inserting the same key, as a
- * unique index otherwise does: false if there is, or was, such a row, and then
- * the caller deletes the new one again. Of two such rows the index shows the
- * later the earlier, so one of them always stays.
+ * unique index otherwise does: false if there is, or was a moment ago, such a
+ * row, and then the new one is gone again. Of two such rows the index shows the
+ * later the earlier, so one of them always stays. Speculative, as INSERT … ON
+ * CONFLICT: nobody has to wait for a row that was withdrawn, and who decodes the
+ * WAL is not told of it, as he would be of one that was inserted and deleted.
  */
 bool
 writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 							   IndexId unique_index)
 {
 	List *arbiters = indexes_with_key_of(writer, tables_index_oid(unique_index));
+	TransactionId xid = GetCurrentTransactionId();
+	uint32 token;
 	bool unique;
 
 	Assert(!writer->foreign_triggers && arbiters != NIL);
 	fill(writer, values, nulls);
-	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
+	token = SpeculativeInsertionLockAcquire(xid);
+	table_tuple_insert_speculative(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL,
+								   token);
 	unique = compat_insert_index_tuples(writer->result, writer->slot, writer->estate, arbiters);
+	table_tuple_complete_speculative(writer->table, writer->slot, token, unique);
+	SpeculativeInsertionLockRelease(xid);
 	list_free(arbiters);
 	ResetPerTupleExprContext(writer->estate);
 	return unique;
@@ -216,14 +225,6 @@ writer_set(Writer *writer, ItemPointer row, int column, Datum value)
 	heap_freetuple(tuple);
 	compat_update(writer->result, &old, writer->slot, writer->estate);
 	ResetPerTupleExprContext(writer->estate);
-}
-
-void
-writer_delete_last(Writer *writer)
-{
-	CommandCounterIncrement();
-	simple_table_tuple_delete(writer->table, &writer->slot->tts_tid, InvalidSnapshot);
-	CommandCounterIncrement();
 }
 
 /* The rows are visible to what the transaction does next. Locks stay to its end. */

@@ -28,7 +28,6 @@ extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
 extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 										   IndexId unique_index);
-extern void writer_delete_last(Writer *writer);
 extern void writer_set(Writer *writer, ItemPointer row, int column, Datum value);
 extern void writer_end(Writer *writer);
 
