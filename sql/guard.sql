@@ -30,7 +30,7 @@ COMMENT ON FUNCTION billing.guard_engine() IS 'Trigger: plain DML on what balanc
 
 CREATE FUNCTION billing.guard_checkpoint() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_checkpoint';
-COMMENT ON FUNCTION billing.guard_checkpoint() IS 'Trigger: a checkpoint by plain INSERT must say what the ledger adds up to; else 23514.';
+COMMENT ON FUNCTION billing.guard_checkpoint() IS 'Trigger: a checkpoint by plain INSERT must say what the ledger adds up to, and go past no entry of another grant that is in none; else 23514.';
 
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.plan_version
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
@@ -101,6 +101,10 @@ ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER engine;
 CREATE TRIGGER sum BEFORE INSERT ON billing.checkpoint
     FOR EACH ROW EXECUTE FUNCTION billing.guard_checkpoint();
 ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER sum;
+-- at the end of the statement, which may have those of several grants
+CREATE TRIGGER others AFTER INSERT ON billing.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_checkpoint();
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER others;
 CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.checkpoint
     FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
 ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER engine;
