@@ -54,7 +54,7 @@ static SqlQuery select_end = {.sql = "SELECT kind, tokens, answer FROM billing.h
 
 static SqlQuery insert_end = {
 	.sql = "INSERT INTO billing.hold_end (account_id, hold_id, kind, tokens, answer, ended_at) "
-		   "VALUES ($1, $2, $3, $4, $5, $6)",
+		   "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id, hold_id) DO NOTHING",
 	.nargs = 6,
 	.argtypes = {UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID}};
 
@@ -176,6 +176,18 @@ raise_closed(const Hold *hold, const char *how, int64 used)
 							"billing.consume_tokens.")));
 }
 
+/* As a restore or a replica may leave it. */
+static void
+raise_disagreeing(const Hold *hold, const char *how)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_HOLD_CLOSED), errmsg("hold does not agree with its ending"),
+			 errdetail("Hold %s of " INT64_FORMAT " tokens is %s.", identifier_text(&hold->id),
+					   hold->tokens, how),
+			 errhint("Restore or replicate what is missing; billing.verify_ledger() tells "
+					 "what does not agree.")));
+}
+
 /* Returns what was not used. The caller won the right to. */
 static void
 give_back(const Hold *hold, LedgerKind kind, int64 used, TimestampTz now)
@@ -196,9 +208,10 @@ give_back(const Hold *hold, LedgerKind kind, int64 used, TimestampTz now)
 static void
 write_end(const Hold *hold, const char *ending, int64 used, NullableDatum answer, TimestampTz now)
 {
-	query_execute(&insert_end,
-				  (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id), arg_text(ending),
-									arg_int64(used), answer, arg_time(now)});
+	if (query_execute(&insert_end, (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id),
+													 arg_text(ending), arg_int64(used), answer,
+													 arg_time(now)}) == 0)
+		raise_disagreeing(hold, "open, and has a row in hold_end");
 }
 
 static int64
@@ -251,7 +264,7 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 		require_visible_end(hold_id);
 		if (query_execute(&select_end,
 						  (NullableDatum[]){arg_uuid(&hold.account), arg_uuid(hold_id)}) == 0)
-			elog(ERROR, "hold %s has ended without a row in hold_end", identifier_text(hold_id));
+			raise_disagreeing(&hold, "ended, and has no row in hold_end");
 		if (strcmp(query_text(0, 1), capture ? "captured" : "released") != 0 ||
 			query_int64(0, 2) != used)
 			raise_closed(&hold, query_text(0, 1), query_int64(0, 2));
