@@ -176,6 +176,36 @@ raise_closed(const Hold *hold, const char *how, int64 used)
 							"billing.consume_tokens.")));
 }
 
+static bool
+is_open(const Hold *hold)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Probe probe;
+	ScanKeyData key;
+	bool open;
+
+	probe_key_uuid(&key, 1, &hold->id);
+	probe_begin(&probe, INDEX_HOLD_ID, snapshot, &key, 1);
+	open = probe_next(&probe) && !probe_bool(&probe, HOLD_ENDED);
+	probe_end(&probe);
+	UnregisterSnapshot(snapshot);
+	return open;
+}
+
+/* Set to ended by us, and open still. */
+static void
+raise_suppressed(const Hold *hold, const char *table)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_BILLING_ROW_ALTERED),
+		 errmsg("a trigger on billing.%s suppressed the end of a hold", table),
+		 errdetail("Hold %s of " INT64_FORMAT " tokens would not return them.",
+				   identifier_text(&hold->id), hold->tokens),
+		 errhint("Let BEFORE triggers return NEW with the values that it came with; to refuse a "
+				 "row raise an error.")));
+}
+
 /* As a restore or a replica may leave it. */
 static void
 raise_disagreeing(const Hold *hold, const char *how)
@@ -210,8 +240,12 @@ write_end(const Hold *hold, const char *ending, int64 used, NullableDatum answer
 {
 	if (query_execute(&insert_end, (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id),
 													 arg_text(ending), arg_int64(used), answer,
-													 arg_time(now)}) == 0)
-		raise_disagreeing(hold, "open, and has a row in hold_end");
+													 arg_time(now)}) > 0)
+		return;
+	if (query_execute(&select_end,
+					  (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id)}) == 0)
+		raise_suppressed(hold, "hold_end");
+	raise_disagreeing(hold, "open, and has a row in hold_end");
 }
 
 static int64
@@ -262,6 +296,8 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 	else
 	{
 		require_visible_end(hold_id);
+		if (is_open(&hold))
+			raise_suppressed(&hold, "hold");
 		if (query_execute(&select_end,
 						  (NullableDatum[]){arg_uuid(&hold.account), arg_uuid(hold_id)}) == 0)
 			raise_disagreeing(&hold, "ended, and has no row in hold_end");
@@ -332,6 +368,8 @@ lapse(Hold *hold)
 		give_back(hold, LEDGER_LAPSE, 0, hold->expires_at);
 		write_end(hold, "lapsed", 0, arg_null(), hold->expires_at);
 	}
+	else if (is_open(hold))
+		raise_suppressed(hold, "hold");
 	if (hold->app != NULL)
 		pfree(hold->app);
 	return won;
