@@ -9,6 +9,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "identifier.h"
 #include "ledger.h"
 #include "probe.h"
 
@@ -63,6 +64,23 @@ probe_key(Probe *probe, Snapshot snapshot, const pg_uuid_t *account, Datum key)
 	probe_key_uuid(&keys[0], 1, account);
 	probe_key_text(&keys[1], 2, key);
 	probe_begin(probe, INDEX_LEDGER_KEY, snapshot, keys, 2);
+}
+
+/*
+ * The number of the next entry. 22003 where a restore or a replica has brought one
+ * so high that numbers could wrap: those would lie below every sum.
+ */
+int64
+ledger_next_entry_no(const pg_uuid_t *account, int64 last)
+{
+	if (last >= LEDGER_ENTRY_NO_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("the ledger of an account has no number for another entry"),
+						errdetail("Account %s has entry " INT64_FORMAT "; numbers go on from the "
+								  "highest there is, and end before " INT64_FORMAT ".",
+								  identifier_text(account), last, LEDGER_ENTRY_NO_LIMIT),
+						errhint("Restore the account's entries with the numbers that they had.")));
+	return last + 1;
 }
 
 /*

@@ -472,7 +472,8 @@ spend_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 		return;
 	balances = holding_balances(&holdings);
 	parts = draw(balances, request, holdings.now, &count, &drawn);
-	if (!write_parts(spender, request, answer, parts, count, balances->last_entry_no + 1))
+	if (!write_parts(spender, request, answer, parts, count,
+					 ledger_next_entry_no(request->account, balances->last_entry_no)))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("could not serialize access due to concurrent update"),
 						errdetail("Another transaction used the idempotency key by plain INSERT."),

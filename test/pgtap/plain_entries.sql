@@ -2,7 +2,7 @@
 -- library does not know.
 BEGIN;
 
-SELECT plan(27);
+SELECT plan(34);
 
 \set a '''9a000004-0000-4000-8000-0000000000a1'''
 SELECT billing.create_account('A', :a);
@@ -58,6 +58,20 @@ SET LOCAL session_replication_role = origin;
 SELECT matches(problem, 'has entries through 4, below the account''s checkpoint', 'one that came as a replica''s is found') FROM billing.verify_ledger(:b);
 ROLLBACK TO replica;
 
+-- a restore or a replica may bring a number after which there is none
+SELECT billing.consume_tokens(:b, 1, NULL, 'before');
+SELECT billing.hold_tokens(:b, 1) AS hold \gset
+SELECT billing.grant_tokens(:b, 100) AS third \gset
+SET LOCAL session_replication_role = replica;
+INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, asked) VALUES (:b, 9223372036854775807, :'third', 1, 1);
+SET LOCAL session_replication_role = origin;
+SELECT throws_ok(format('SELECT billing.consume_tokens(%L, 1)', :b), '22003', 'the ledger of an account has no number for another entry', 'after the last number nothing is consumed');
+SELECT throws_ok(format('SELECT billing.hold_tokens(%L, 1)', :b), '22003', NULL, 'nor held');
+SELECT throws_ok(format('SELECT billing.release_hold(%L)', :'hold'), '22003', NULL, 'nor released');
+SELECT throws_ok(format('SELECT billing.refund_tokens(%L, %L)', :b, 'before'), '22003', NULL, 'nor refunded');
+SELECT throws_ok(format('SELECT billing.void_grant(%L)', :'third'), '22003', NULL, 'nor taken back');
+SELECT is(billing.tokens_remaining(:b), 99::bigint, 'checks answer');
+SELECT matches(problem, 'entry 9223372036854775807 leaves no number', 'verify_ledger() tells') FROM billing.verify_ledger(:b);
 SET CONSTRAINTS ALL IMMEDIATE;
 -- somebody's, or a later version's
 ALTER TABLE billing.ledger ADD COLUMN note text;
