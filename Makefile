@@ -153,7 +153,6 @@ ifneq ($(SRC),.)
 # Only sources may be found there: with VPATH make would take objects too, of another build.
 override VPATH :=
 vpath %.c $(SRC)
-vpath %.sql $(SRC)
 vpath %.txt $(SRC)
 vpath %.control $(SRC)
 $(shell mkdir -p src sql)

@@ -25,6 +25,11 @@ extern PGDLLEXPORT void _PG_init(void);
 void
 _PG_init(void)
 {
+	/*
+	 * A warning about a setting looks for interrupts. A library whose start was interrupted
+	 * is started again by the next call, and settings cannot be defined twice.
+	 */
+	HOLD_INTERRUPTS();
 	settings_define();
 	binding_define_settings();
 	password_define_settings();
@@ -43,4 +48,5 @@ _PG_init(void)
 	worker_init();
 	binding_init();
 	restore_init();
+	RESUME_INTERRUPTS();
 }

@@ -9,6 +9,7 @@
 
 #include "balance.h"
 #include "credit.h"
+#include "held.h"
 #include "query.h"
 
 #ifndef HAVE_INT128
@@ -68,7 +69,7 @@ time_unused(TimestampTz effective_at, TimestampTz expires_at, TimestampTz now)
 	return share;
 }
 
-/* What is held counts as used. */
+/* What is held counts as used, until the hold is over. */
 static Share
 tokens_unused(const GrantBalance *grant)
 {
@@ -93,6 +94,7 @@ credit_load(CreditList *list, const Account *account, const pg_uuid_t *subscript
 	Balances balances;
 
 	balance_load(&balances, &account->id, now, snapshot);
+	held_return_overdue(&balances, &account->id, now, snapshot);
 	UnregisterSnapshot(snapshot);
 	list->count = (int) query_execute(&select_unfinished,
 									  (NullableDatum[]){arg_uuid(&account->id),

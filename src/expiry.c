@@ -78,7 +78,7 @@ expiry_any_in_force(const Account *account, TimestampTz at)
 	bool found;
 
 	unsuspended.suspended = false;
-	holding_load(&holdings, &unsuspended, at, snapshot);
+	holding_load_due(&holdings, &unsuspended, at, snapshot);
 	found = holding_any_in_force(&holdings, NULL, NULL);
 	UnregisterSnapshot(snapshot);
 	return found;
@@ -92,7 +92,7 @@ was_in_force(const Account *account, const pg_uuid_t *subscription_id, Timestamp
 	Holdings holdings;
 	bool found = false;
 
-	holding_load(&holdings, account, end - 1, snapshot);
+	holding_load_due(&holdings, account, end - 1, snapshot);
 	for (int i = 0; i < holdings.count; i++)
 		if (memcmp(holdings.items[i].subscription_id.data, subscription_id->data, UUID_LEN) == 0)
 			found = holdings.items[i].in_force;

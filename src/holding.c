@@ -8,6 +8,7 @@
  */
 #include "postgres.h"
 
+#include "held.h"
 #include "holding.h"
 #include "probe.h"
 
@@ -87,13 +88,29 @@ load_periods(Holdings *holdings)
 	probe_end(&probe);
 }
 
-void
-holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
+static void
+begin(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
 {
 	memset(holdings, 0, sizeof(*holdings));
 	holdings->account = account;
 	holdings->now = now;
 	holdings->snapshot = snapshot;
+}
+
+void
+holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
+{
+	begin(holdings, account, now, snapshot);
+	load_periods(holdings);
+	decide_in_force(holdings);
+}
+
+/* The same as if all that is due by then were written down: holds that are over keep nothing. */
+void
+holding_load_due(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot)
+{
+	begin(holdings, account, now, snapshot);
+	holdings->overdue_returned = true;
 	load_periods(holdings);
 	decide_in_force(holdings);
 }
@@ -103,10 +120,7 @@ void
 holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
 					   Snapshot snapshot)
 {
-	memset(holdings, 0, sizeof(*holdings));
-	holdings->account = account;
-	holdings->now = now;
-	holdings->snapshot = snapshot;
+	begin(holdings, account, now, snapshot);
 	balance_load_undecided(&holdings->balances, &account->id, now);
 	holdings->balances_loaded = true;
 	load_periods(holdings);
@@ -117,9 +131,12 @@ holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz n
 const Balances *
 holding_balances(Holdings *holdings)
 {
-	if (!holdings->balances_loaded)
-		balance_load(&holdings->balances, &holdings->account->id, holdings->now,
-					 holdings->snapshot);
+	if (holdings->balances_loaded)
+		return &holdings->balances;
+	balance_load(&holdings->balances, &holdings->account->id, holdings->now, holdings->snapshot);
+	if (holdings->overdue_returned)
+		held_return_overdue(&holdings->balances, &holdings->account->id, holdings->now,
+							holdings->snapshot);
 	holdings->balances_loaded = true;
 	return &holdings->balances;
 }

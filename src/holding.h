@@ -31,11 +31,14 @@ typedef struct Holdings
 	int count;
 	Holding *items; /* whose time covers now, in force or empty */
 	bool balances_loaded;
+	bool overdue_returned; /* in the balances: holds that are over keep nothing, written or not */
 	Balances balances;
 } Holdings;
 
 extern void
 holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
+extern void
+holding_load_due(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
 extern void holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
 								   Snapshot snapshot);
 extern const Balances *holding_balances(Holdings *holdings);

@@ -10,6 +10,7 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "held.h"
 #include "holding.h"
 #include "probe.h"
 
@@ -31,13 +32,6 @@ typedef struct Packages
 	int capacity;
 	Package *items;
 } Packages;
-
-/* What moved of one grant without being used. */
-typedef struct GrantSplit
-{
-	int64 held;
-	int64 voided;
-} GrantSplit;
 
 static Package *
 find_package(const Packages *packages, const pg_uuid_t *subscription)
@@ -107,36 +101,6 @@ add_tokens(int64 *sum, int64 tokens)
 		*sum = PG_INT64_MAX;
 }
 
-/* The tokens that each open hold keeps, added to the grants they were taken from. */
-static void
-load_held(GrantSplit *splits, const Balances *balances, const pg_uuid_t *account, Snapshot snapshot)
-{
-	Probe holds;
-	ScanKeyData keys[2];
-
-	probe_key_uuid(&keys[0], 1, account);
-	probe_begin(&holds, INDEX_HOLD_OPEN, snapshot, keys, 1);
-	while (probe_next(&holds))
-	{
-		pg_uuid_t hold = probe_uuid(&holds, HOLD_HOLD_ID);
-		Probe entries;
-
-		probe_key_uuid(&keys[1], 2, &hold);
-		probe_begin(&entries, INDEX_LEDGER_HOLD, snapshot, keys, 2);
-		while (probe_next(&entries))
-		{
-			pg_uuid_t grant = probe_uuid(&entries, LEDGER_GRANT_ID);
-			GrantBalance *balance = balance_find(balances, &grant);
-
-			if (balance != NULL)
-				add_tokens(&splits[balance - balances->grants].held,
-						   probe_int64(&entries, LEDGER_TOKENS));
-		}
-		probe_end(&entries);
-	}
-	probe_end(&holds);
-}
-
 static int64
 voided_tokens(const pg_uuid_t *account, const pg_uuid_t *grant, Snapshot snapshot)
 {
@@ -157,24 +121,23 @@ static void
 sum_tokens(Packages *packages, const Account *account, TimestampTz now, Snapshot snapshot)
 {
 	Balances balances;
-	GrantSplit *splits;
+	int64 *held;
 
 	balance_load(&balances, &account->id, DT_NOBEGIN, snapshot);
-	splits = palloc0(sizeof(GrantSplit) * (balances.count + 1));
-	load_held(splits, &balances, &account->id, snapshot);
+	held = held_load(&balances, &account->id, DT_NOEND, snapshot);
 	for (int i = 0; i < balances.count; i++)
 	{
 		const GrantBalance *grant = &balances.grants[i];
 		Package *package =
 			grant->has_subscription ? find_package(packages, &grant->subscription_id) : NULL;
+		int64 voided;
 
 		if (package == NULL)
 			continue;
-		if (grant->voided)
-			splits[i].voided = voided_tokens(&account->id, &grant->grant_id, snapshot);
+		voided = grant->voided ? voided_tokens(&account->id, &grant->grant_id, snapshot) : 0;
 		add_tokens(&package->granted, grant->tokens);
-		add_tokens(&package->held, splits[i].held);
-		add_tokens(&package->used, grant->consumed - splits[i].held - splits[i].voided);
+		add_tokens(&package->held, held[i]);
+		add_tokens(&package->used, grant->consumed - held[i] - voided);
 		if (balance_usable(grant, now))
 			add_tokens(&package->left, balance_available(grant));
 	}

@@ -107,7 +107,7 @@ find_replaced(Subscription *replaced, const Account *account, const PlanVersion 
 	const Holding *best = NULL;
 
 	unsuspended.suspended = false;
-	holding_load(&holdings, &unsuspended, now, snapshot);
+	holding_load_due(&holdings, &unsuspended, now, snapshot);
 	UnregisterSnapshot(snapshot);
 	for (int i = 0; i < holdings.count; i++)
 	{

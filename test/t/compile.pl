@@ -1,5 +1,6 @@
 # The sources compile without a warning under clang too, with the Makefile's flags (the build
-# itself has shown it for gcc), and only what the server looks up leaves the library.
+# itself has shown it for gcc), only what the server looks up leaves the library, and no build takes files
+# of another.
 
 use strict;
 use warnings;
@@ -30,5 +31,15 @@ for my $library ("$dir/billing.so", "$pkglibdir/billing.so")
     is( join(' ', grep { !/^(?:pg_finfo_)?billing_\w+$|^_PG_init$|^Pg_magic_func$/ } @symbols),
         '', 'no internal symbol is');
 }
+
+# A build elsewhere makes its install scripts, whatever an earlier `make` has left in the checkout.
+my $checkout = PostgreSQL::Test::Utils::tempdir();
+my $elsewhere = PostgreSQL::Test::Utils::tempdir();
+system_or_bail('cp', '-R', map({ "$ENV{BILLING_ROOT}/$_" } qw(Makefile META.json billing.control src sql test)), $checkout);
+my @scripts = map { s{.*/}{sql/}r } glob "$dir/sql/billing--*.sql";
+cmp_ok(scalar @scripts, '>=', 2, 'there are install scripts');
+append_to_file("$checkout/$_", "SELECT 'of an earlier build';\n") for @scripts;
+system_or_bail('make', '-s', '-C', $elsewhere, '-f', "$checkout/Makefile", "PG_CONFIG=$ENV{PG_CONFIG}", @scripts);
+is(slurp_file("$elsewhere/$_"), slurp_file("$dir/$_"), "$_ is made anew") for @scripts;
 
 done_testing();

@@ -3,6 +3,7 @@
 use strict;
 use warnings;
 
+use Billing::Session;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
@@ -52,6 +53,13 @@ is($node->safe_psql('postgres', q{SELECT has_schema_privilege('creator', 'billin
 $node->safe_psql('postgres', 'DROP EXTENSION billing, btree_gist; DROP SCHEMA IF EXISTS billing');
 is($node->safe_psql('postgres', $objects), $before, 'DROP EXTENSION takes everything along');
 $node->safe_psql('postgres', 'CREATE EXTENSION billing CASCADE');
+
+# Somebody cancels while the library is being loaded, and a warning on the way looks whether anybody did.
+$node->safe_psql('postgres', q{CREATE TABLE priced AS SELECT billing.amount(1, 'USD') AS price});
+my $session = Billing::Session->new($node);
+$session->query('SET billing.no_such_setting = 1');
+like($session->query('SELECT pg_cancel_backend(pg_backend_pid()), concat(price) FROM priced'), qr/WARNING:  42602\nERROR:  57014/, 'the call that loads is cancelled');
+is($session->query('SELECT price FROM priced'), '1.00 USD', 'the next call finds the library loaded');
 
 $node->stop;
 done_testing();

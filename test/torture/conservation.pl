@@ -59,7 +59,9 @@ my @accounts = map {
     $id
 } 1 .. ACCOUNTS;
 
-# Everything about one account, a line a row; times in microseconds.
+# Everything about one account, a line a row; times in microseconds. What a hold that is over keeps
+# is left again, written or not: the worker writes it between any two steps, also after the account
+# was read for the last time before an order, and what is ordered does not depend on that.
 sub micros { return "CASE WHEN $_[0] = 'infinity' THEN 'infinity' ELSE (extract(epoch FROM $_[0]) * 1000000)::bigint::text END" }
 my $state_query = sprintf q{PREPARE state (uuid) AS
 SELECT concat_ws('|', 'account', %1$s, suspended_at IS NOT NULL) FROM billing.account a
@@ -76,8 +78,9 @@ UNION ALL SELECT concat_ws('|', 'period', subscription_id, period_no, plan, kind
     coalesce(minor_units(credited), 0), coalesce(minor_units(refunded), 0), coalesce(order_id::text, ''), coalesce(grant_id::text, ''))
     FROM billing.subscription_period WHERE account_id = $1
 UNION ALL SELECT concat_ws('|', 'grant', g.grant_id, coalesce(g.subscription_id::text, ''), g.tokens, %3$s, %4$s, g.voided_at IS NOT NULL,
-    g.tokens - coalesce((SELECT sum(l.tokens) FROM billing.ledger l WHERE l.account_id = g.account_id AND l.grant_id = g.grant_id), 0))
-    FROM billing.token_grant g WHERE g.account_id = $1
+    g.tokens - coalesce((SELECT sum(l.tokens) FROM billing.ledger l WHERE l.account_id = g.account_id AND l.grant_id = g.grant_id
+        AND NOT EXISTS (SELECT FROM billing.hold h WHERE h.account_id = l.account_id AND h.hold_id = l.hold_id AND NOT h.ended AND h.expires_at <= n.now)), 0))
+    FROM billing.token_grant g CROSS JOIN LATERAL (SELECT billing.now(g.account_id) AS now) n WHERE g.account_id = $1
 UNION ALL SELECT concat_ws('|', 'view', minor_units(paid), minor_units(used), minor_units(credited), minor_units(refunded), minor_units(account_credit),
     minor_units(unapplied), minor_units(difference), currency) FROM billing.payment_conservation WHERE account_id = $1},
     micros('now'), micros('expires_at'), map { micros($_) } qw(effective_at expires_at);

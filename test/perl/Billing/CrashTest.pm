@@ -88,11 +88,7 @@ sub round
     load_begin($node, $round);
     my @pids = map { load_start($node, $dir, $round, $_, $seed) } 1 .. CLIENTS;
     my $kill = kill_within($node, $round);
-    for (@pids)
-    {
-        waitpid $_, 0;
-        $kill->{client_failed} = $? if $?;
-    }
+    $kill->{client_failed} = load_stop(@pids);
     $node->start;
     return judge($node, $dir, $round, $kill);
 }
@@ -139,8 +135,7 @@ sub judge
     my ($told, $errors) = told($dir, $round);
     my @problems = @$errors;
     push @problems, "a client failed: $kill->{client_failed}" if $kill->{client_failed};
-    push @problems, access_ended($node, $round), end_prepared($node, $told), compare($told, { effects_of($node, $round) });
-    push @problems, invariants($node, "reference LIKE '$round.%'"), replays($node, $round);
+    push @problems, judge_rows($node, $round, $told);
     my $payment = grep { $_->[0] eq 'begin' && "@$_" =~ / p:/ } values %$told;
     $total{open}++ if $kill->{open};
     $total{unfinished}++ if $kill->{unfinished};
@@ -149,6 +144,17 @@ sub judge
     return ("kill $round at $kill->{lsn}: $kill->{open} open sessions, $kill->{unfinished} unfinished transactions in the log, "
           . "$payment payments, $kill->{prepared} prepared", grep { length } @problems);
 }
+
+# What clients were told against the rows, and the rows against each other.
+sub judge_rows
+{
+    my ($node, $round, $told) = @_;
+    return grep { length } access_ended($node, $round), end_prepared($node, $told), compare($told, { effects_of($node, $round) }),
+      invariants($node, "reference LIKE '$round.%'"), replays($node, $round);
+}
+
+# How many transactions compare() has seen of a kind: ok, no, unanswered, whole.
+sub seen { return map { $total{$_} // 0 } @_ }
 
 # Nothing has been written down since the kill perhaps, but access is over.
 sub access_ended

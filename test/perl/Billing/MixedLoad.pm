@@ -3,6 +3,7 @@
 #
 # What a transaction brings about are effects, words that effects_of() finds in the database again:
 #   k:KEY a consumption or hold with that key    e:HOLD:KIND:TOKENS the end of a hold
+#   c:TAG a consumption without a key            g:KEY a grant with that key
 #   u:TAG a user added    r:USER one removed     a:REFERENCE an account
 #   o:KEY an order        p:REF a payment        m:TAG a row of the application's own table
 # The lines of a client's file are "tag TAB state TAB effects"; of a tag the last one counts:
@@ -21,7 +22,7 @@ use IO::Handle;
 use POSIX ();
 use Time::HiRes qw(sleep);
 
-our @EXPORT = qw(load_setup load_begin load_start told effects_of);
+our @EXPORT = qw(load_setup load_begin load_start load_stop told effects_of);
 
 # Of a round: accounts for tokens, one for seats, and one that has few tokens.
 use constant SHARED => 3;
@@ -83,24 +84,41 @@ sub load_begin
 my ($session, $file, $round, $client, $number, $tag);
 my (@holds, @users, @orders, @buyers);
 
-# load_start(node, directory, round, client, seed): the process, which ends when the server is gone.
+# load_start(node, directory, round, client, seed): the process, which ends when the server is gone or
+# load_stop() asks it to, after the transaction that it is at.
 sub load_start
 {
     my ($node, $dir);
     ($node, $dir, $round, $client, my $seed) = @_;
     my $pid = fork // die "fork: $!";
     return $pid if $pid;
+    my $stop = 0;
     $SIG{PIPE} = 'IGNORE';
+    $SIG{TERM} = sub { $stop = 1 };
     srand($seed * 100_003 + $round * 101 + $client);
     open $file, '>>', "$dir/client.$round.$client" or POSIX::_exit(1);
     $number = 0;
     eval {
         $session = Billing::Session->new($node);
         ask('SET client_min_messages = error');
-        one_of()->() while 1;
+        one_of()->() until $stop;
     };
     # without what Perl does at its end: the server is the parent's
-    POSIX::_exit($@ eq "gone\n" ? 0 : 1);
+    POSIX::_exit(!$@ || $@ eq "gone\n" ? 0 : 1);
+}
+
+# Stops clients, or waits for those whose server is gone. True: one failed.
+sub load_stop
+{
+    my @pids = @_;
+    my $failed = 0;
+    kill 'TERM', @pids;
+    for (@pids)
+    {
+        waitpid $_, 0;
+        $failed = $? if $?;
+    }
+    return $failed;
 }
 
 # One write a line: what is written survives this process too.
@@ -179,6 +197,20 @@ sub consume
 {
     new_tag();
     transaction([ "k:$tag/a" ], consume_sql(shared(), "$tag/a"));
+    return;
+}
+
+sub without_key
+{
+    new_tag();
+    transaction([ "c:$tag" ], sprintf "SELECT billing.consume_tokens('%s', %d, NULL, NULL, '%s')", shared(), 1 + rand 60, $tag);
+    return;
+}
+
+sub grant
+{
+    new_tag();
+    transaction([ "g:$tag" ], sprintf "SELECT billing.grant_tokens('%s', %d, idempotency_key => '%s')", shared(), 1 + rand 60, $tag);
     return;
 }
 
@@ -360,7 +392,7 @@ sub prepare
     return;
 }
 
-my @everything = ([ \&consume, 4 ], [ \&batch, 3 ], [ \&several, 5 ], [ \&savepoint, 2 ], [ \&rolled_back, 2 ], [ \&thirsty, 1 ], [ \&hold, 3 ],
+my @everything = ([ \&consume, 4 ], [ \&without_key, 2 ], [ \&grant, 2 ], [ \&batch, 3 ], [ \&several, 5 ], [ \&savepoint, 2 ], [ \&rolled_back, 2 ], [ \&thirsty, 1 ], [ \&hold, 3 ],
     [ \&end_hold, 3 ], [ \&user, 4 ], [ \&order_plan, 3 ], [ \&pay, 4 ], [ \&short_lived, 2 ], [ \&prepare, 4 ]);
 
 sub one_of
@@ -399,6 +431,8 @@ sub effects_of
     my $mine = "account_id IN (SELECT account_id FROM billing.account WHERE reference LIKE '$round.%')";
     return map { $_ => 1 } split /\n/, $node->safe_psql('postgres', <<"SQL");
 SELECT 'k:' || idempotency_key FROM billing.ledger WHERE idempotency_key IS NOT NULL AND $mine
+UNION ALL SELECT 'c:' || action FROM billing.ledger WHERE idempotency_key IS NULL AND kind = 'consume' AND action LIKE '$round.%' AND $mine
+UNION ALL SELECT 'g:' || idempotency_key FROM billing.token_grant WHERE idempotency_key IS NOT NULL AND $mine
 UNION ALL SELECT concat_ws(':', 'e', hold_id, kind, tokens) FROM billing.hold_end WHERE kind <> 'lapsed' AND $mine
 UNION ALL SELECT 'm:' || tag FROM public.marker WHERE tag LIKE '$round.%'
 UNION ALL SELECT 'u:' || coalesce(m.tag, 'without marker') FROM billing.account_user u LEFT JOIN public.marker m ON m.ref = u.user_id WHERE $mine

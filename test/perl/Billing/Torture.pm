@@ -194,14 +194,23 @@ sub run
         last if $line =~ /^=(?!\w{5}$)/;
         if ($line =~ /^=(\w{5})$/)
         {
-            $log{errors}{"$1 $sql"}++ unless $expected{$1};
-            return $1 unless $1 =~ /^(57P|08)/;
+            my $state = $1;
+            $log{errors}{"$state " . message() . " of $sql"}++ unless $expected{$state};
+            return $state unless $state =~ /^(57P|08)/;
             last;
         }
         push @$rows, [ split /\|/, $line, -1 ] if $rows;
     }
     disconnect();
     return 'lost';
+}
+
+# Of the last error.
+sub message
+{
+    print {$to} "\\echo :LAST_ERROR_MESSAGE\n";
+    $to->flush;
+    return <$from> =~ s/\n//r;
 }
 
 sub pick { return $_[ rand @_ ]; }
