@@ -12,6 +12,10 @@ CREATE FUNCTION billing.guard_hold() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_hold';
 COMMENT ON FUNCTION billing.guard_hold() IS 'Trigger: of a hold only ended may change, once; else PB012.';
 
+CREATE FUNCTION billing.guard_hold_end() RETURNS trigger
+LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_hold_end';
+COMMENT ON FUNCTION billing.guard_hold_end() IS 'Trigger, at commit: a hold has ended exactly if it has a row in hold_end, and the ledger keeps the tokens that these say; else 23514.';
+
 CREATE FUNCTION billing.guard_event() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_event';
 COMMENT ON FUNCTION billing.guard_event() IS 'Trigger: stamps an event with the transaction that writes it, unless it is restored.';
@@ -26,7 +30,7 @@ COMMENT ON FUNCTION billing.guard_period() IS 'Trigger: a period may be moved, c
 
 CREATE FUNCTION billing.guard_balance() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_balance';
-COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may be overdrawn nor get back more than was taken; else PB004.';
+COMMENT ON FUNCTION billing.guard_balance() IS 'Trigger, at commit: no grant may be overdrawn nor get back more than was taken; else PB004. The entry''s hold, if it has one, must agree; else 23514.';
 
 CREATE FUNCTION billing.guard_engine() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_engine';
@@ -34,7 +38,7 @@ COMMENT ON FUNCTION billing.guard_engine() IS 'Trigger: plain DML on what balanc
 
 CREATE FUNCTION billing.guard_checkpoint() RETURNS trigger
 LANGUAGE c AS 'MODULE_PATHNAME', 'billing_guard_checkpoint';
-COMMENT ON FUNCTION billing.guard_checkpoint() IS 'Trigger: a checkpoint by plain INSERT must say what the ledger adds up to; else 23514.';
+COMMENT ON FUNCTION billing.guard_checkpoint() IS 'Trigger: a checkpoint by plain INSERT must say what the ledger adds up to, and go past no entry of another grant that is in none; else 23514.';
 
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.plan_version
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
@@ -62,6 +66,11 @@ CREATE TRIGGER immutable BEFORE DELETE ON billing.hold
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+-- not ENABLE ALWAYS: rows of a restore or a replica come in any order
+CREATE CONSTRAINT TRIGGER agrees AFTER INSERT OR UPDATE ON billing.hold DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_hold_end();
+CREATE CONSTRAINT TRIGGER agrees AFTER INSERT ON billing.hold_end DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_hold_end();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.hold_end
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold_end
@@ -114,6 +123,10 @@ ALTER TABLE billing.ledger ENABLE ALWAYS TRIGGER engine;
 CREATE TRIGGER sum BEFORE INSERT ON billing.checkpoint
     FOR EACH ROW EXECUTE FUNCTION billing.guard_checkpoint();
 ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER sum;
+-- at the end of the statement, which may have those of several grants
+CREATE TRIGGER others AFTER INSERT ON billing.checkpoint
+    FOR EACH ROW EXECUTE FUNCTION billing.guard_checkpoint();
+ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER others;
 CREATE TRIGGER engine BEFORE INSERT OR UPDATE OR DELETE ON billing.checkpoint
     FOR EACH ROW EXECUTE FUNCTION billing.guard_engine();
 ALTER TABLE billing.checkpoint ENABLE ALWAYS TRIGGER engine;

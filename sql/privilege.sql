@@ -115,6 +115,7 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'guard_immutable', false, false, false),
     ('function', 'guard_grant', false, false, false),
     ('function', 'guard_hold', false, false, false),
+    ('function', 'guard_hold_end', false, false, false),
     ('function', 'guard_balance', false, false, false),
     ('function', 'guard_checkpoint', false, false, false),
     ('function', 'guard_engine', false, false, false),

@@ -79,15 +79,6 @@ of_ourselves(Probe *probe)
 	return probe->scan->xs_snapshot->snapshot_type == SNAPSHOT_DIRTY && probe_is_own(probe);
 }
 
-/* With a dirty snapshot: whether another transaction in progress deleted its own row again. */
-static bool
-is_withdrawn(Probe *probe)
-{
-	TransactionId another;
-
-	return of_another(probe, &another) && probe_is_withdrawn(probe);
-}
-
 /* An upper bound, so the largest bigint stands for whatever is beyond it. */
 static void
 add_undecided(int64 *sum, int64 tokens)
@@ -156,7 +147,7 @@ apply_entry(Balances *balances, Probe *probe)
 
 	balances->last_entry_no = Max(balances->last_entry_no, probe_int64(probe, LEDGER_ENTRY_NO));
 	balances->tail_entries++;
-	if (grant == NULL || is_withdrawn(probe))
+	if (grant == NULL)
 		return;
 	in_progress = of_another(probe, &grant->in_progress);
 	if (in_progress || of_ourselves(probe))

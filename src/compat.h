@@ -68,6 +68,17 @@ compat_insert_index_tuples(ResultRelInfo *result, TupleTableSlot *slot, EState *
 	return !duplicate;
 }
 
+/* The indexes that are to be looked at once more when constraints are. */
+static inline List *
+compat_insert_indexes(ResultRelInfo *result, TupleTableSlot *slot, EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL, false);
+#else
+	return ExecInsertIndexTuples(result, slot, estate, false, false, NULL, NIL);
+#endif
+}
+
 /* Replaces the row and inserts the index entries that it needs. */
 static inline void
 compat_update(ResultRelInfo *result, ItemPointer old, TupleTableSlot *slot, EState *estate)

@@ -139,6 +139,7 @@ engine_install_hooks(void)
 	shmem_request_hook = request_memory;
 	previous_startup_hook = shmem_startup_hook;
 	shmem_startup_hook = startup;
+	engine_database_init();
 }
 
 bool
@@ -300,6 +301,25 @@ engine_retire_all(void)
 		LWLockRelease(&shared->set[i].lock);
 	}
 	engine_count(COUNTER_RETIREMENTS);
+}
+
+/* Of a database to which nobody is connected. */
+void
+engine_forget_database(Oid database)
+{
+	for (int i = 0; i < shared->sets; i++)
+	{
+		EngineSet *set = &shared->set[i];
+
+		LWLockAcquire(&set->lock, LW_EXCLUSIVE);
+		for (int j = 0; j < shared->ways; j++)
+			if (OidIsValid(set->entry[j].key.ledger) && set->entry[j].key.database == database)
+			{
+				memset(&set->entry[j], 0, sizeof(EngineEntry));
+				set->tag[j] = 0;
+			}
+		LWLockRelease(&set->lock);
+	}
 }
 
 uint64

@@ -17,6 +17,7 @@
 #include "account.h"
 #include "compat.h"
 #include "engine_internal.h"
+#include "ledger.h"
 #include "probe.h"
 #include "tables.h"
 
@@ -235,6 +236,7 @@ read_ledger(Reading *reading, const pg_uuid_t *account)
 	{
 		reading->now = account_verb_time(&reading->account);
 		balance_load_undecided(&reading->balances, account, reading->now);
+		(void) ledger_next_entry_no(account, reading->balances.last_entry_no);
 		reading->hold_due = next_hold_due(account);
 	}
 	UnregisterSnapshot(snapshot);

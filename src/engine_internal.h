@@ -109,6 +109,7 @@ extern EngineEntry *engine_find_or_claim(EngineSet *set, const EngineKey *key);
 extern void engine_sleep(EngineSet *set, const EngineKey *key, bool (*ready)(const EngineEntry *));
 extern void engine_wake(EngineSet *set);
 extern void engine_retire_entry(EngineEntry *entry);
+extern void engine_forget_database(Oid database);
 extern uint64 engine_new_generation(void);
 extern void engine_count(EngineCounter counter);
 extern uint64 engine_app_id(const char *app);
@@ -131,6 +132,9 @@ extern void engine_watch_transaction(void);
 extern void engine_rehome(const EngineEntry *entry);
 extern int64 engine_own_withdrawn(const EngineKey *key);
 extern int64 engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot);
+
+/* engine_database.c */
+extern void engine_database_init(void);
 
 /* engine_build.c */
 extern bool engine_build(const pg_uuid_t *account, Oid storage);

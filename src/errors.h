@@ -26,5 +26,6 @@
 #define ERRCODE_BILLING_NOT_FOUND            MAKE_SQLSTATE('P', 'B', '0', '1', '6')
 #define ERRCODE_BILLING_LAST_ADMIN           MAKE_SQLSTATE('P', 'B', '0', '1', '7')
 #define ERRCODE_BILLING_ACCOUNT_ELSEWHERE    MAKE_SQLSTATE('P', 'B', '0', '1', '8')
+#define ERRCODE_BILLING_ROW_ALTERED          MAKE_SQLSTATE('P', 'B', '0', '1', '9')
 
 #endif /* BILLING_ERRORS_H */

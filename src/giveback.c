@@ -116,7 +116,7 @@ next_entry_no(const pg_uuid_t *account)
 		last = Max(last, probe_int64(&probe, LEDGER_ENTRY_NO));
 	probe_end(&probe);
 	UnregisterSnapshot(snapshot);
-	return last + 1;
+	return ledger_next_entry_no(account, last);
 }
 
 static int

@@ -24,6 +24,7 @@
 #include "compat.h"
 #include "errors.h"
 #include "guard.h"
+#include "hold.h"
 #include "identifier.h"
 #include "lock.h"
 #include "low_balance.h"
@@ -360,8 +361,9 @@ check_balances_once(const pg_uuid_t *account)
  * billing.guard_balance(): trigger
  *
  * AFTER INSERT on the ledger, deferred to commit: under the account's lock, no
- * grant may be overdrawn nor get back more than was taken; else PB004. A
- * restore's rows are judged by verify_ledger() afterwards.
+ * grant may be overdrawn nor get back more than was taken; else PB004. The hold
+ * that the row is of, if any, must agree; else 23514. A restore's rows are judged
+ * by verify_ledger() afterwards.
  */
 Datum
 billing_guard_balance(PG_FUNCTION_ARGS)
@@ -382,6 +384,10 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 	/* an immediate check runs within the command that wrote the rows */
 	CommandCounterIncrement();
 	check_balances_once(&account);
+	id = heap_getattr(trigger->tg_trigtuple, LEDGER_HOLD_ID, RelationGetDescr(trigger->tg_relation),
+					  &isnull);
+	if (!isnull)
+		hold_check(&account, DatumGetUUIDP(id));
 	return PointerGetDatum(NULL);
 }
 

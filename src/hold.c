@@ -54,7 +54,7 @@ static SqlQuery select_end = {.sql = "SELECT kind, tokens, answer FROM billing.h
 
 static SqlQuery insert_end = {
 	.sql = "INSERT INTO billing.hold_end (account_id, hold_id, kind, tokens, answer, ended_at) "
-		   "VALUES ($1, $2, $3, $4, $5, $6)",
+		   "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (account_id, hold_id) DO NOTHING",
 	.nargs = 6,
 	.argtypes = {UUIDOID, UUIDOID, TEXTOID, INT8OID, INT8OID, TIMESTAMPTZOID}};
 
@@ -176,6 +176,48 @@ raise_closed(const Hold *hold, const char *how, int64 used)
 							"billing.consume_tokens.")));
 }
 
+static bool
+is_open(const Hold *hold)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Probe probe;
+	ScanKeyData key;
+	bool open;
+
+	probe_key_uuid(&key, 1, &hold->id);
+	probe_begin(&probe, INDEX_HOLD_ID, snapshot, &key, 1);
+	open = probe_next(&probe) && !probe_bool(&probe, HOLD_ENDED);
+	probe_end(&probe);
+	UnregisterSnapshot(snapshot);
+	return open;
+}
+
+/* Set to ended by us, and open still. */
+static void
+raise_suppressed(const Hold *hold, const char *table)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_BILLING_ROW_ALTERED),
+		 errmsg("a trigger on billing.%s suppressed the end of a hold", table),
+		 errdetail("Hold %s of " INT64_FORMAT " tokens would not return them.",
+				   identifier_text(&hold->id), hold->tokens),
+		 errhint("Let BEFORE triggers return NEW with the values that it came with; to refuse a "
+				 "row raise an error.")));
+}
+
+/* As a restore or a replica may leave it. */
+static void
+raise_disagreeing(const Hold *hold, const char *how)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_BILLING_HOLD_CLOSED), errmsg("hold does not agree with its ending"),
+			 errdetail("Hold %s of " INT64_FORMAT " tokens is %s.", identifier_text(&hold->id),
+					   hold->tokens, how),
+			 errhint("Restore or replicate what is missing; billing.verify_ledger() tells "
+					 "what does not agree.")));
+}
+
 /* Returns what was not used. The caller won the right to. */
 static void
 give_back(const Hold *hold, LedgerKind kind, int64 used, TimestampTz now)
@@ -196,9 +238,14 @@ give_back(const Hold *hold, LedgerKind kind, int64 used, TimestampTz now)
 static void
 write_end(const Hold *hold, const char *ending, int64 used, NullableDatum answer, TimestampTz now)
 {
-	query_execute(&insert_end,
-				  (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id), arg_text(ending),
-									arg_int64(used), answer, arg_time(now)});
+	if (query_execute(&insert_end, (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id),
+													 arg_text(ending), arg_int64(used), answer,
+													 arg_time(now)}) > 0)
+		return;
+	if (query_execute(&select_end,
+					  (NullableDatum[]){arg_uuid(&hold->account), arg_uuid(&hold->id)}) == 0)
+		raise_suppressed(hold, "hold_end");
+	raise_disagreeing(hold, "open, and has a row in hold_end");
 }
 
 static int64
@@ -249,9 +296,11 @@ end(const pg_uuid_t *hold_id, FunctionCallInfo fcinfo, bool capture)
 	else
 	{
 		require_visible_end(hold_id);
+		if (is_open(&hold))
+			raise_suppressed(&hold, "hold");
 		if (query_execute(&select_end,
 						  (NullableDatum[]){arg_uuid(&hold.account), arg_uuid(hold_id)}) == 0)
-			elog(ERROR, "hold %s has ended without a row in hold_end", identifier_text(hold_id));
+			raise_disagreeing(&hold, "ended, and has no row in hold_end");
 		if (strcmp(query_text(0, 1), capture ? "captured" : "released") != 0 ||
 			query_int64(0, 2) != used)
 			raise_closed(&hold, query_text(0, 1), query_int64(0, 2));
@@ -319,6 +368,8 @@ lapse(Hold *hold)
 		give_back(hold, LEDGER_LAPSE, 0, hold->expires_at);
 		write_end(hold, "lapsed", 0, arg_null(), hold->expires_at);
 	}
+	else if (is_open(hold))
+		raise_suppressed(hold, "hold");
 	if (hold->app != NULL)
 		pfree(hold->app);
 	return won;

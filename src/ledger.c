@@ -4,13 +4,12 @@
  */
 #include "postgres.h"
 
-#include "access/subtrans.h"
 #include "access/transam.h"
-#include "access/xact.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "identifier.h"
 #include "ledger.h"
 #include "probe.h"
 
@@ -57,13 +56,6 @@ set_int64(Datum *values, bool *nulls, int column, bool present, int64 value)
 	values[column - 1] = Int64GetDatum(value);
 }
 
-/* The row was deleted again by whoever is inserting it: nothing, however that ends. */
-static bool
-is_withdrawn(Probe *probe, const SnapshotData *dirty)
-{
-	return TransactionIdIsValid(dirty->xmin) && probe_is_withdrawn(probe);
-}
-
 static void
 probe_key(Probe *probe, Snapshot snapshot, const pg_uuid_t *account, Datum key)
 {
@@ -75,30 +67,26 @@ probe_key(Probe *probe, Snapshot snapshot, const pg_uuid_t *account, Datum key)
 }
 
 /*
- * Whether the duplicates that the index knows are only rows of others who gave
- * way. Of several who look after they have inserted, at least all but one find
- * another's row.
+ * The number of the next entry. 22003 where a restore or a replica has brought one
+ * so high that numbers could wrap: those would lie below every sum.
  */
-static bool
-only_withdrawn_before(const Writer *writer, const pg_uuid_t *account, Datum key)
+int64
+ledger_next_entry_no(const pg_uuid_t *account, int64 last)
 {
-	SnapshotData dirty;
-	Probe probe;
-	bool only = true;
-
-	InitDirtySnapshot(dirty);
-	probe_key(&probe, &dirty, account, key);
-	while (only && probe_next(&probe))
-		only = ItemPointerEquals(&probe.slot->tts_tid, &writer->slot->tts_tid) ||
-			   is_withdrawn(&probe, &dirty);
-	probe_end(&probe);
-	return only;
+	if (last >= LEDGER_ENTRY_NO_LIMIT)
+		ereport(ERROR, (errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+						errmsg("the ledger of an account has no number for another entry"),
+						errdetail("Account %s has entry " INT64_FORMAT "; numbers go on from the "
+								  "highest there is, and end before " INT64_FORMAT ".",
+								  identifier_text(account), last, LEDGER_ENTRY_NO_LIMIT),
+						errhint("Restore the account's entries with the numbers that they had.")));
+	return last + 1;
 }
 
 /*
  * Appends one row. part_of is 0 for a request's first row, which alone carries
  * key, asked, answer and refund_of. False: the key is in use, or was a moment
- * ago; the row is gone again.
+ * ago; nothing is left of the row.
  */
 bool
 ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int64 part_of,
@@ -130,11 +118,7 @@ ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no, int6
 		writer_insert(writer, values, nulls);
 		return true;
 	}
-	if (writer_insert_unless_duplicate(writer, values, nulls, INDEX_LEDGER_KEY) ||
-		only_withdrawn_before(writer, request->account, values[LEDGER_IDEMPOTENCY_KEY - 1]))
-		return true;
-	writer_delete_last(writer);
-	return false;
+	return writer_insert_unless_duplicate(writer, values, nulls, INDEX_LEDGER_KEY);
 }
 
 static void
@@ -157,50 +141,54 @@ read_answer(LedgerAnswer *answer, Probe *probe)
 		answer->hold = probe_uuid(probe, LEDGER_HOLD_ID);
 }
 
-static bool
-began_before_us(TransactionId xid)
+/* Of a row that is not committed yet. */
+typedef struct Inserter
 {
-	TransactionId own = GetTopTransactionIdIfAny();
+	TransactionId xid;
+	uint32 token; /* of a speculative insertion, which is over long before its transaction; or 0 */
+} Inserter;
 
-	return TransactionIdIsValid(own) &&
-		   TransactionIdPrecedes(SubTransGetTopmostTransaction(xid), own);
+static void
+wait_for(const Inserter *inserter)
+{
+	if (inserter->token != 0)
+		SpeculativeInsertionWait(inserter->xid, inserter->token);
+	else
+		XactLockTableWait(inserter->xid, NULL, NULL, XLTW_None);
 }
 
 /*
- * One look for the key, at whatever state its row is in. Returns the transaction
- * to wait for, if the row is of one still in progress. When several came at once,
- * all but one gave way, and wait for the one. If that is rolled back, the oldest
- * of them goes on and the others wait for it, none of them for a younger one.
+ * One look for the key, at whatever state its row is in. The inserter's xid is
+ * valid if the row is of a transaction still in progress. When several came at
+ * once, all but one gave way, and wait for the one; nobody waits for a row that
+ * gave way, so nobody waits in a ring.
  */
-static TransactionId
-look_for_key(LedgerAnswer *answer, bool *found, const pg_uuid_t *account, Datum key)
+static bool
+look_for_key(LedgerAnswer *answer, Inserter *inserter, const pg_uuid_t *account, Datum key)
 {
 	SnapshotData dirty;
 	Probe probe;
-	TransactionId wait_for = InvalidTransactionId;
-	TransactionId older = InvalidTransactionId;
+	bool found = false;
 
 	InitDirtySnapshot(dirty);
 	probe_key(&probe, &dirty, account, key);
-	*found = false;
-	while (!*found && !TransactionIdIsValid(wait_for) && probe_next(&probe))
+	memset(inserter, 0, sizeof(*inserter));
+	if (probe_next(&probe))
 	{
-		if (is_withdrawn(&probe, &dirty))
-			older = began_before_us(dirty.xmin) ? dirty.xmin : older;
-		else if (TransactionIdIsValid(dirty.xmin))
-			wait_for = dirty.xmin;
+		if (TransactionIdIsValid(dirty.xmin))
+			*inserter = (Inserter){.xid = dirty.xmin, .token = dirty.speculativeToken};
 		else if (TransactionIdIsValid(dirty.xmax))
-			wait_for = dirty.xmax; /* being deleted, by whoever disabled the trigger */
+			inserter->xid = dirty.xmax; /* being deleted, by whoever disabled the trigger */
 		else
 		{
 			probe_require_visible(&probe, "The idempotency key was used by a transaction that "
 										  "committed after this one began.");
 			read_answer(answer, &probe);
-			*found = true;
+			found = true;
 		}
 	}
 	probe_end(&probe);
-	return *found || TransactionIdIsValid(wait_for) ? wait_for : older;
+	return found;
 }
 
 /*
@@ -213,11 +201,11 @@ ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key)
 
 	for (;;)
 	{
-		bool found;
-		TransactionId wait_for = look_for_key(answer, &found, account, value);
+		Inserter inserter;
+		bool found = look_for_key(answer, &inserter, account, value);
 
-		if (!TransactionIdIsValid(wait_for))
+		if (!TransactionIdIsValid(inserter.xid))
 			return found;
-		XactLockTableWait(wait_for, NULL, NULL, XLTW_None);
+		wait_for(&inserter);
 	}
 }

@@ -53,7 +53,11 @@ typedef struct LedgerAnswer
 	pg_uuid_t hold;
 } LedgerAnswer;
 
+/* Above what plain DML may insert by more than there will ever be. */
+#define LEDGER_ENTRY_NO_LIMIT ((INT64CONST(1) << 62) + (INT64CONST(1) << 61))
+
 extern const char *ledger_kind_name(LedgerKind kind);
+extern int64 ledger_next_entry_no(const pg_uuid_t *account, int64 last);
 extern bool ledger_append(Writer *writer, const LedgerRequest *request, int64 entry_no,
 						  int64 part_of, const pg_uuid_t *grant, int64 tokens);
 extern bool ledger_find_key(LedgerAnswer *answer, const pg_uuid_t *account, const char *key);

@@ -11,7 +11,6 @@
 #include "access/transam.h"
 #include "access/xact.h"
 #include "catalog/pg_collation.h"
-#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/snapmgr.h"
@@ -61,36 +60,6 @@ probe_is_own(Probe *probe)
 {
 	return TransactionIdIsValid(GetTopTransactionIdIfAny()) &&
 		   TransactionIdIsCurrentTransactionId(inserted_by(heap_row(probe)));
-}
-
-/* Deleted, that is, and not only locked, by the transaction that inserted it. */
-static bool
-is_deleted_by_inserter(HeapTupleHeader header)
-{
-	return !(header->t_infomask & (HEAP_XMAX_INVALID | HEAP_XMAX_IS_MULTI)) &&
-		   !HEAP_XMAX_IS_LOCKED_ONLY(header->t_infomask) &&
-		   TransactionIdEquals(HeapTupleHeaderGetRawXmin(header),
-							   HeapTupleHeaderGetRawXmax(header));
-}
-
-/*
- * With a dirty snapshot, which shows what others have inserted and not yet
- * committed: whether the row was deleted again by whoever inserted it. Such a
- * row is nothing, however that transaction ends (writer_delete_last). Who locks
- * his own row, as a foreign key of somebody's table does, has not withdrawn it.
- */
-bool
-probe_is_withdrawn(Probe *probe)
-{
-	Buffer buffer = ((BufferHeapTupleTableSlot *) probe->slot)->buffer;
-	bool deleted;
-
-	/* xmax and what it means are written one after the other */
-	Assert(TTS_IS_BUFFERTUPLE(probe->slot));
-	LockBuffer(buffer, BUFFER_LOCK_SHARE);
-	deleted = is_deleted_by_inserter(heap_row(probe)->t_data);
-	LockBuffer(buffer, BUFFER_LOCK_UNLOCK);
-	return deleted;
 }
 
 /*

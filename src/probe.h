@@ -29,7 +29,6 @@ typedef struct Probe
 extern void probe_begin(Probe *probe, IndexId index, Snapshot snapshot, ScanKey keys, int nkeys);
 extern bool probe_next(Probe *probe);
 extern bool probe_is_own(Probe *probe);
-extern bool probe_is_withdrawn(Probe *probe);
 extern void probe_require_visible(Probe *probe, const char *detail);
 extern void probe_end(Probe *probe);
 

@@ -471,7 +471,8 @@ spend_from_ledger(Spender *spender, const SpendRequest *request, SpendAnswer *an
 		return;
 	balances = holding_balances(&holdings);
 	parts = draw(balances, request, holdings.now, &count, &drawn);
-	if (!write_parts(spender, request, answer, parts, count, balances->last_entry_no + 1))
+	if (!write_parts(spender, request, answer, parts, count,
+					 ledger_next_entry_no(request->account, balances->last_entry_no)))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("could not serialize access due to concurrent update"),
 						errdetail("Another transaction used the idempotency key by plain INSERT."),
@@ -527,8 +528,8 @@ share_account(Spender *spender, const pg_uuid_t *account)
 
 /*
  * A shared lock taken for nothing is given back, so that two who go on to the
- * exclusive one cannot deadlock. Not so after a row was written, even if it was
- * deleted again: to others its number is in use until this transaction ends.
+ * exclusive one cannot deadlock. Not so after a take, even one that gave way to
+ * another's key: the entry is settled with it when this transaction ends.
  */
 static bool
 serve_sharing(Spender *spender, const SpendRequest *request, SpendAnswer *answer)

@@ -74,6 +74,10 @@ static SqlQuery checks[] = {
 		"AND f.entry_no = p.part_of "
 		"WHERE ($1 IS NULL OR p.account_id = $1) AND p.part_of IS NOT NULL AND f.entry_no IS NULL"),
 
+	ONE_CHECK("SELECT account_id, format('entry %s leaves no number for the next', entry_no) "
+			  "FROM billing.ledger WHERE ($1 IS NULL OR account_id = $1) "
+			  "AND entry_no >= (1::bigint << 62) + (1::bigint << 61)"),
+
 	ONE_CHECK(
 		"SELECT h.account_id, format('hold %s of %s tokens, %s: the ledger keeps %s of them', "
 		"h.hold_id, "

@@ -102,7 +102,8 @@ void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz
 	Assert(grant != NULL);
 	tokens = balance_available(grant);
 	if (tokens > 0)
-		write_entry(&account->id, grant, balances.last_entry_no + 1, now);
+		write_entry(&account->id, grant, ledger_next_entry_no(&account->id, balances.last_entry_no),
+					now);
 	note_event(&account->id, grant_id, tokens, now);
 	return tokens;
 }

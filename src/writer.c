@@ -10,57 +10,36 @@
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "executor/executor.h"
-#include "utils/lsyscache.h"
+#include "storage/lmgr.h"
+#include "utils/datum.h"
 #include "utils/snapmgr.h"
 
 #include "compat.h"
+#include "errors.h"
+#include "foreign.h"
 #include "writer.h"
 
 static bool
-fires_on_inserted_row(const Trigger *trigger)
+fires_on_insert(const Trigger *trigger)
 {
-	return TRIGGER_FOR_INSERT(trigger->tgtype) && TRIGGER_FOR_ROW(trigger->tgtype);
+	return TRIGGER_FOR_INSERT(trigger->tgtype);
 }
 
+/* Of foreign keys none has a column that is set here. */
 static bool
 fires_on_update(const Trigger *trigger)
 {
-	return TRIGGER_FOR_UPDATE(trigger->tgtype);
+	return !trigger->tgisinternal && TRIGGER_FOR_UPDATE(trigger->tgtype);
 }
 
 /*
- * Triggers that are neither ours nor of a foreign key. Their functions are noted
- * first: a look into the catalog may replace the relation's list of triggers.
+ * Change capture, or the bridge of a tool that rewrites the table, or somebody's
+ * constraint: they must see every row, or every statement.
  */
-static bool
-has_foreign_trigger(Relation table, bool (*concerns)(const Trigger *))
-{
-	TriggerDesc *triggers = table->trigdesc;
-	Oid *functions;
-	int count = 0;
-	bool found = false;
-
-	if (triggers == NULL)
-		return false;
-	functions = palloc(triggers->numtriggers * sizeof(Oid));
-	for (int i = 0; i < triggers->numtriggers; i++)
-	{
-		const Trigger *trigger = &triggers->triggers[i];
-
-		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED && concerns(trigger))
-			functions[count++] = trigger->tgfoid;
-	}
-	for (int i = 0; i < count && !found; i++)
-		found = get_func_namespace(functions[i]) != tables_schema();
-	pfree(functions);
-	return found;
-}
-
-/* Change capture, or the bridge of a tool that rewrites the table: they must see every row. */
 bool
 writer_has_foreign_triggers(Relation table)
 {
-	return has_foreign_trigger(table, fires_on_inserted_row);
+	return foreign_has_trigger(table, fires_on_insert) || foreign_has_check(table);
 }
 
 /*
@@ -77,7 +56,7 @@ writer_ledger_is_watched(Relation ledger)
 bool
 writer_has_foreign_update_triggers(Relation table)
 {
-	return has_foreign_trigger(table, fires_on_update);
+	return foreign_has_trigger(table, fires_on_update) || foreign_has_check(table);
 }
 
 /*
@@ -121,8 +100,23 @@ writer_begin(Writer *writer, TableId table)
 	writer->slot = table_slot_create(writer->table, NULL);
 	/* where triggers look for it, so that they do not open it once more */
 	writer->estate->es_opened_result_relations = list_make1(writer->result);
+	writer->statement = false;
+	writer->capture = NULL;
+	/* somebody may have events say less, as he could where SQL inserts them */
+	writer->exact = table != TABLE_EVENT;
 	if (writer->foreign_triggers)
 		AfterTriggerBeginQuery();
+}
+
+/* A column that may be empty to us and must not be to somebody. */
+static void
+require_values(Writer *writer, const bool *nulls)
+{
+	TupleDesc desc = writer->slot->tts_tupleDescriptor;
+
+	for (int i = 0; i < writer->columns; i++)
+		if (nulls[i] && TupleDescAttr(desc, i)->attnotnull)
+			ExecConstraints(writer->result, writer->slot, writer->estate);
 }
 
 static void
@@ -136,6 +130,86 @@ fill(Writer *writer, const Datum *values, const bool *nulls)
 	for (int i = writer->columns; i < slot->tts_tupleDescriptor->natts; i++)
 		slot->tts_isnull[i] = true;
 	ExecStoreVirtualTuple(slot);
+	require_values(writer, nulls);
+}
+
+static void
+raise_interfered(const Writer *writer, const char *how, const char *detail)
+{
+	ereport(
+		ERROR,
+		(errcode(ERRCODE_BILLING_ROW_ALTERED),
+		 errmsg("a trigger on billing.%s %s", RelationGetRelationName(writer->table), how),
+		 errdetail("%s", detail),
+		 errhint("Let BEFORE triggers return NEW with the values that it came with; to refuse a "
+				 "row raise an error.")));
+}
+
+/* What is stored is what was decided on: somebody's trigger may set his own columns only. */
+static void
+require_unchanged(Writer *writer, const Datum *values, const bool *nulls)
+{
+	TupleTableSlot *slot = writer->slot;
+
+	slot_getallattrs(slot);
+	for (int i = 0; writer->exact && i < writer->columns; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(slot->tts_tupleDescriptor, i);
+
+		if (slot->tts_isnull[i] != nulls[i] ||
+			(!nulls[i] &&
+			 !datum_image_eq(slot->tts_values[i], values[i], column->attbyval, column->attlen)))
+			raise_interfered(writer, "changed a row that billing writes",
+							 psprintf("It set column \"%s\".", NameStr(column->attname)));
+	}
+}
+
+/* The triggers on statements take what one writer writes as one; without a row it is none. */
+static void
+begin_statement(Writer *writer)
+{
+	if (writer->statement)
+		return;
+	writer->statement = true;
+	writer->capture = MakeTransitionCaptureState(writer->result->ri_TrigDesc,
+												 RelationGetRelid(writer->table), CMD_INSERT);
+	ExecBSInsertTriggers(writer->estate, writer->result);
+}
+
+/* False: somebody's trigger would not have the row. */
+static bool
+fire_before_row(Writer *writer)
+{
+	TriggerDesc *triggers = writer->result->ri_TrigDesc;
+
+	return triggers == NULL || !triggers->trig_insert_before_row ||
+		   ExecBRInsertTriggers(writer->estate, writer->result, writer->slot);
+}
+
+/* As INSERT does, so that nobody who has hung something on the table is left out. */
+static void
+insert_as_sql(Writer *writer, const Datum *values, const bool *nulls)
+{
+	List *recheck;
+
+	writer->estate->es_output_cid = GetCurrentCommandId(true);
+	PushActiveSnapshot(GetLatestSnapshot());
+	begin_statement(writer);
+	if (fire_before_row(writer))
+	{
+		require_unchanged(writer, values, nulls);
+		if (RelationGetDescr(writer->table)->constr != NULL)
+			ExecConstraints(writer->result, writer->slot, writer->estate);
+		table_tuple_insert(writer->table, writer->slot, writer->estate->es_output_cid, 0, NULL);
+		recheck = compat_insert_indexes(writer->result, writer->slot, writer->estate);
+		ExecARInsertTriggers(writer->estate, writer->result, writer->slot, recheck,
+							 writer->capture);
+		list_free(recheck);
+	}
+	else if (writer->exact)
+		raise_interfered(writer, "suppressed a row that billing writes",
+						 "Tokens would be taken or returned without a record.");
+	PopActiveSnapshot();
 }
 
 void
@@ -143,12 +217,7 @@ writer_insert(Writer *writer, const Datum *values, const bool *nulls)
 {
 	fill(writer, values, nulls);
 	if (writer->foreign_triggers)
-	{
-		writer->estate->es_output_cid = GetCurrentCommandId(true);
-		PushActiveSnapshot(GetLatestSnapshot());
-		ExecSimpleRelationInsert(writer->result, writer->estate, writer->slot);
-		PopActiveSnapshot();
-	}
+		insert_as_sql(writer, values, nulls);
 	else
 	{
 		table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
@@ -186,21 +255,29 @@ indexes_with_key_of(const Writer *writer, Oid index)
 
 /*
  * Does not wait for another transaction that is inserting the same key, as a
- * unique index otherwise does: false if there is, or was, such a row, and then
- * the caller deletes the new one again. Of two such rows the index shows the
- * later the earlier, so one of them always stays.
+ * unique index otherwise does: false if there is, or was a moment ago, such a
+ * row, and then the new one is gone again. Of two such rows the index shows the
+ * later the earlier, so one of them always stays. Speculative, as INSERT … ON
+ * CONFLICT: nobody has to wait for a row that was withdrawn, and who decodes the
+ * WAL is not told of it, as he would be of one that was inserted and deleted.
  */
 bool
 writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 							   IndexId unique_index)
 {
 	List *arbiters = indexes_with_key_of(writer, tables_index_oid(unique_index));
+	TransactionId xid = GetCurrentTransactionId();
+	uint32 token;
 	bool unique;
 
 	Assert(!writer->foreign_triggers && arbiters != NIL);
 	fill(writer, values, nulls);
-	table_tuple_insert(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL);
+	token = SpeculativeInsertionLockAcquire(xid);
+	table_tuple_insert_speculative(writer->table, writer->slot, GetCurrentCommandId(true), 0, NULL,
+								   token);
 	unique = compat_insert_index_tuples(writer->result, writer->slot, writer->estate, arbiters);
+	table_tuple_complete_speculative(writer->table, writer->slot, token, unique);
+	SpeculativeInsertionLockRelease(xid);
 	list_free(arbiters);
 	ResetPerTupleExprContext(writer->estate);
 	return unique;
@@ -229,18 +306,12 @@ writer_set(Writer *writer, ItemPointer row, int column, Datum value)
 	ResetPerTupleExprContext(writer->estate);
 }
 
-void
-writer_delete_last(Writer *writer)
-{
-	CommandCounterIncrement();
-	simple_table_tuple_delete(writer->table, &writer->slot->tts_tid, InvalidSnapshot);
-	CommandCounterIncrement();
-}
-
 /* The rows are visible to what the transaction does next. Locks stay to its end. */
 void
 writer_end(Writer *writer)
 {
+	if (writer->statement)
+		ExecASInsertTriggers(writer->estate, writer->result, writer->capture);
 	if (writer->foreign_triggers)
 		AfterTriggerEndQuery(writer->estate);
 	/* slots that triggers were shown their rows in */

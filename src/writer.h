@@ -8,6 +8,7 @@
 #ifndef BILLING_WRITER_H
 #define BILLING_WRITER_H
 
+#include "commands/trigger.h"
 #include "nodes/execnodes.h"
 
 #include "tables.h"
@@ -18,7 +19,10 @@ typedef struct Writer
 	EState *estate;
 	ResultRelInfo *result;
 	TupleTableSlot *slot;
-	int columns;           /* that callers give values for; the table may have more */
+	int columns;    /* that callers give values for; the table may have more */
+	bool exact;     /* rows must be stored as they were given */
+	bool statement; /* others' triggers on the statement have been fired */
+	TransitionCaptureState *capture;
 	bool foreign_triggers; /* rows go through the executor, for others' triggers and indexes */
 } Writer;
 
@@ -29,7 +33,6 @@ extern void writer_begin(Writer *writer, TableId table);
 extern void writer_insert(Writer *writer, const Datum *values, const bool *nulls);
 extern bool writer_insert_unless_duplicate(Writer *writer, const Datum *values, const bool *nulls,
 										   IndexId unique_index);
-extern void writer_delete_last(Writer *writer);
 extern void writer_set(Writer *writer, ItemPointer row, int column, Datum value);
 extern void writer_end(Writer *writer);
 

@@ -2,7 +2,7 @@
 -- library does not know.
 BEGIN;
 
-SELECT plan(19);
+SELECT plan(34);
 
 \set a '''9a000004-0000-4000-8000-0000000000a1'''
 SELECT billing.create_account('A', :a);
@@ -35,6 +35,43 @@ SELECT throws_ok('EXECUTE sum(NULL, 51, 22)', '23502', NULL, 'nor one without an
 SELECT lives_ok(format('EXECUTE sum(%s, 50, 21)', :last + 1000), 'a right one');
 SELECT is_empty(format('SELECT * FROM billing.verify_ledger(%L)', :a), 'verify_ledger() is silent');
 
+-- balances start behind the newest checkpoint, whichever grant it is of
+\set b '''9a000004-0000-4000-8000-0000000000b1'''
+SELECT billing.create_account('B', :b);
+SELECT billing.grant_tokens(:b, 10, priority => 1) AS first \gset
+SELECT billing.grant_tokens(:b, 10, priority => 2) AS second \gset
+SELECT billing.consume_tokens(:b, 15);
+PREPARE one(uuid, bigint, bigint) AS INSERT INTO billing.checkpoint VALUES (:b, $1, $2, $3, 1, now());
+SELECT throws_ok(format('EXECUTE one(%L, 2, 5)', :'second'), '23514', 'a checkpoint must not go past entries of grants that have none', 'no checkpoint past entries of another grant');
+SELECT is(billing.tokens_remaining(:b), 5::bigint, 'nothing is filled again');
+SELECT lives_ok(format('INSERT INTO billing.checkpoint SELECT account_id, grant_id, 2, tokens, 1, now() FROM billing.ledger WHERE account_id = %L', :b), 'of all grants in one statement, in any order');
+SELECT billing.consume_tokens(:b, 3);
+SELECT lives_ok(format('EXECUTE one(%L, 1, 10)', :'first'), 'one that goes less far');
+SELECT lives_ok(format('INSERT INTO billing.checkpoint VALUES (%L, %L, 3, 8, 2, now())', :b, :'second'), 'one past others that have not moved since');
+SELECT is(billing.tokens_remaining(:b), 2::bigint, 'all count');
+SELECT is_empty(format('SELECT * FROM billing.verify_ledger(%L)', :b), 'and verify_ledger() is silent');
+SAVEPOINT replica;
+SELECT billing.consume_tokens(:b, 2);
+SET LOCAL session_replication_role = replica;
+INSERT INTO billing.checkpoint VALUES (:b, :'first', 4, 10, 1, now());
+SET LOCAL session_replication_role = origin;
+SELECT matches(problem, 'has entries through 4, below the account''s checkpoint', 'one that came as a replica''s is found') FROM billing.verify_ledger(:b);
+ROLLBACK TO replica;
+
+-- a restore or a replica may bring a number after which there is none
+SELECT billing.consume_tokens(:b, 1, NULL, 'before');
+SELECT billing.hold_tokens(:b, 1) AS hold \gset
+SELECT billing.grant_tokens(:b, 100) AS third \gset
+SET LOCAL session_replication_role = replica;
+INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, asked) VALUES (:b, 9223372036854775807, :'third', 1, 1);
+SET LOCAL session_replication_role = origin;
+SELECT throws_ok(format('SELECT billing.consume_tokens(%L, 1)', :b), '22003', 'the ledger of an account has no number for another entry', 'after the last number nothing is consumed');
+SELECT throws_ok(format('SELECT billing.hold_tokens(%L, 1)', :b), '22003', NULL, 'nor held');
+SELECT throws_ok(format('SELECT billing.release_hold(%L)', :'hold'), '22003', NULL, 'nor released');
+SELECT throws_ok(format('SELECT billing.refund_tokens(%L, %L)', :b, 'before'), '22003', NULL, 'nor refunded');
+SELECT throws_ok(format('SELECT billing.void_grant(%L)', :'third'), '22003', NULL, 'nor taken back');
+SELECT is(billing.tokens_remaining(:b), 99::bigint, 'checks answer');
+SELECT matches(problem, 'entry 9223372036854775807 leaves no number', 'verify_ledger() tells') FROM billing.verify_ledger(:b);
 SET CONSTRAINTS ALL IMMEDIATE;
 -- somebody's, or a later version's
 ALTER TABLE billing.ledger ADD COLUMN note text;

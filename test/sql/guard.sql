@@ -14,11 +14,20 @@ SELECT grant_tokens(:b, 1000) AS gb \gset
 SELECT consume_tokens(:a, 100, idempotency_key => 'k');
 SELECT consume_tokens(:b, 100), consume_tokens(:b, 100);
 SELECT write_checkpoint(:b);
--- The functions for holds have tests of their own: a row is enough here.
+\set c '''9a000001-0000-4000-8000-0000000000c3'''
+SELECT create_account('Guard C', :c) AS guard_c \gset
+SELECT grant_tokens(:c, 1000) AS gc \gset
+-- The functions for holds have tests of their own.
+BEGIN;
 INSERT INTO hold (account_id, hold_id, tokens, created_at, expires_at) VALUES
-    (:a, '9a000001-0000-7000-8000-0000000001a1', 10, now(), now() + interval '1 hour'),
-    (:a, '9a000001-0000-7000-8000-0000000002a1', 10, now(), now() + interval '1 hour');
-INSERT INTO hold_end VALUES (:a, '9a000001-0000-7000-8000-0000000001a1', 'released', 0, 900, now());
+    (:c, '9a000001-0000-7000-8000-0000000001a1', 10, now(), now() + interval '1 hour'),
+    (:c, '9a000001-0000-7000-8000-0000000002a1', 10, now(), now() + interval '1 hour');
+INSERT INTO ledger (account_id, entry_no, grant_id, tokens, kind, hold_id, asked) VALUES
+    (:c, 1, :'gc', 10, 'hold', '9a000001-0000-7000-8000-0000000001a1', 10),
+    (:c, 2, :'gc', 10, 'hold', '9a000001-0000-7000-8000-0000000002a1', 10);
+COMMIT;
+SELECT hold_tokens(:c, 10) AS ended \gset
+SELECT release_hold(:'ended');
 
 -- Append-only tables: neither a column nor a row changes, nor is the table emptied.
 CREATE FUNCTION pg_temp.sqlstate_of(sql text) RETURNS text LANGUAGE plpgsql AS $$
@@ -41,12 +50,15 @@ SELECT count(*) > 15 AS enough, count(*) FILTER (WHERE refused <> 'PB012') AS ac
 FROM pg_attribute AS a, pg_temp.sqlstate_of(format('UPDATE %s SET %I = %s WHERE account_id = %L', a.attrelid::regclass, a.attname,
         CASE a.atttypid WHEN 'uuid'::regtype THEN $$'9a000001-0000-7000-8000-00000000ffa1'$$
             WHEN 'bigint'::regtype THEN '7' WHEN 'boolean'::regtype THEN 'false'
-            WHEN 'timestamptz'::regtype THEN $$'2100-01-01'$$ ELSE $$'x'$$ END, :a)) AS refused
+            WHEN 'timestamptz'::regtype THEN $$'2100-01-01'$$ ELSE $$'x'$$ END, :c)) AS refused
 WHERE a.attrelid IN ('hold'::regclass, 'token_grant'::regclass) AND a.attnum > 0 AND NOT a.attisdropped
     AND a.attname NOT IN ('voided_at', 'ended');
 
 UPDATE hold SET ended = false WHERE hold_id = '9a000001-0000-7000-8000-0000000001a1';
+BEGIN;
 UPDATE hold SET ended = true WHERE hold_id = '9a000001-0000-7000-8000-0000000001a1';
+INSERT INTO hold_end VALUES (:c, '9a000001-0000-7000-8000-0000000001a1', 'captured', 10, 980, now());
+COMMIT;
 UPDATE hold SET ended = true WHERE hold_id = '9a000001-0000-7000-8000-0000000001a1';
 UPDATE hold SET ended = false WHERE hold_id = '9a000001-0000-7000-8000-0000000001a1';
 UPDATE hold SET ended = true, tokens = 1 WHERE hold_id = '9a000001-0000-7000-8000-0000000002a1';
@@ -158,6 +170,7 @@ SELECT guard_immutable();
 SELECT guard_grant();
 SELECT guard_hold();
 SELECT guard_period();
+SELECT guard_hold_end();
 SELECT guard_balance();
 SELECT guard_checkpoint();
 SELECT tokens_remaining(:a), tokens_remaining(:b);

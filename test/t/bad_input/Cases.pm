@@ -359,7 +359,7 @@ our %functions = (
     'worker_databases()' => { args => [], read_only => 'ok' },
 
     # triggers are not called
-    (map { ("$_()" => { args => [], valid => '39P01' }) } qw(guard_immutable guard_grant guard_hold guard_balance guard_checkpoint guard_engine guard_event guard_restore guard_order guard_period guard_user prepare_user note_due note_grant_end)),
+    (map { ("$_()" => { args => [], valid => '39P01' }) } qw(guard_immutable guard_grant guard_hold guard_hold_end guard_balance guard_checkpoint guard_engine guard_event guard_restore guard_order guard_period guard_user prepare_user note_due note_grant_end)),
 
     # billing.amount
     'amount_in(cstring)' => [ argument("'12.50 USD'", null => '=', empty => '22P02', malformed => '22P02', huge => '22003', most => '22003') ],
