@@ -108,6 +108,10 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'rotate_binding_key', false, true, false),
     -- what the views call: PostgreSQL asks who reads the view for EXECUTE
     ('function', 'visible', true, true, true),
+    ('function', 'first_visible', true, true, true),
+    ('function', 'last_visible', true, true, true),
+    ('function', 'shown', true, true, true),
+    ('function', 'plan_visible', false, false, false),
     ('function', 'seats_allowed', true, true, true),
     ('function', 'roster', true, true, true),
     ('function', 'packages', true, true, true),

@@ -37,7 +37,6 @@
 PG_FUNCTION_INFO_V1(billing_issue_binding);
 PG_FUNCTION_INFO_V1(billing_bind_account);
 PG_FUNCTION_INFO_V1(billing_rotate_binding_key);
-PG_FUNCTION_INFO_V1(billing_visible);
 
 /* Nobody can call a token back but by a new key, so none is valid for longer. */
 #define MAX_VALIDITY (24 * USECS_PER_HOUR)
@@ -168,28 +167,30 @@ binding_admits(const pg_uuid_t *account)
 	return memcmp(bound.data, account->data, UUID_LEN) == 0;
 }
 
+/* The account that the transaction is bound to; NULL: none. */
+const pg_uuid_t *
+binding_account(void)
+{
+	return is_bound ? &bound : NULL;
+}
+
+/* Whether the transaction may know of one account at most. */
+bool
+binding_is_restricted(void)
+{
+	return is_bound || require_binding;
+}
+
 /* PB006 in a transaction that may act for one account only. */
 void
 binding_refuse(void)
 {
-	if (is_bound || require_binding)
+	if (binding_is_restricted())
 		ereport(ERROR, (errcode(ERRCODE_BILLING_PERMISSION_DENIED),
 						errmsg("this transaction may act for one account only"),
 						errdetail("What was asked for concerns more than one account."),
 						errhint("Use a transaction that is not bound to an account, as a role "
 								"that need not be.")));
-}
-
-/*
- * billing.visible(account_id uuid) → boolean
- *
- * Whether the transaction may see the account's rows; NULL: false. What the
- * views filter by.
- */
-Datum
-billing_visible(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && binding_admits(PG_GETARG_UUID_P(0)));
 }
 
 static void
