@@ -59,37 +59,36 @@ static SqlQuery select_unclassified = {
  * level $1 gives and no level that the role $2 has. Names are visible in the search
  * path of a call, or qualified.
  */
-static SqlQuery select_grants =
-	{
-		.sql = MEMBERS
-		", given AS (SELECT o.object, o.oid, p.secret FROM object o "
-		"JOIN billing.privilege p USING (object, name) WHERE " GIVEN_BY(
-			"$1") "AND NOT EXISTS (SELECT FROM billing.usage_level l WHERE l.role = $2 "
-				  "AND " GIVEN_BY("l.level") ")) SELECT 'USAGE ON SCHEMA billing' "
-											 "WHERE NOT EXISTS (SELECT FROM billing.usage_level l "
-											 "WHERE l.role = $2) UNION ALL "
-											 "SELECT 'EXECUTE ON ROUTINE ' || "
-											 "string_agg(oid::regprocedure::text, ', ') FROM given "
-											 "WHERE object = 'function' HAVING count(*) > 0 UNION "
-											 "ALL "
-											 "SELECT 'USAGE ON TYPE ' || "
-											 "string_agg(oid::regtype::text, ', ') FROM given "
-											 "WHERE object = 'type' HAVING count(*) > 0 UNION ALL "
-											 "SELECT 'SELECT ON ' || "
-											 "string_agg(oid::regclass::text, ', ') FROM given "
-											 "WHERE object = 'relation' AND secret = '{}' HAVING "
-											 "count(*) > 0 UNION ALL "
-											 "SELECT 'SELECT (' || "
-											 "string_agg(quote_ident(a.attname), ', ') || ') ON ' "
-											 "|| "
-											 "g.oid::regclass::text FROM given g JOIN pg_attribute "
-											 "a ON a.attrelid = g.oid AND "
-											 "a.attnum > 0 AND NOT a.attisdropped AND a.attname <> "
-											 "ALL (g.secret::name[]) "
-											 "WHERE g.object = 'relation' AND g.secret <> '{}' "
-											 "GROUP BY g.oid",
-		.nargs = 2,
-		.argtypes = {TEXTOID, REGROLEOID}};
+static SqlQuery select_grants = {
+	.sql = MEMBERS
+	", given AS (SELECT o.object, o.oid, p.secret FROM object o "
+	"JOIN billing.privilege p USING (object, name) WHERE " GIVEN_BY(
+		"$1") "AND NOT EXISTS (SELECT FROM billing.usage_level l WHERE l.role = $2 "
+			  "AND " GIVEN_BY("l.level") ")) SELECT 'USAGE ON SCHEMA billing' "
+										 "WHERE NOT EXISTS (SELECT FROM billing.usage_level l "
+										 "WHERE l.role = $2) UNION ALL "
+										 "SELECT 'EXECUTE ON ROUTINE ' || "
+										 "string_agg(oid::regprocedure::text, ', ') FROM given "
+										 "WHERE object = 'function' HAVING count(*) > 0 UNION "
+										 "ALL "
+										 "SELECT 'USAGE ON TYPE ' || "
+										 "string_agg(oid::regtype::text, ', ') FROM given "
+										 "WHERE object = 'type' HAVING count(*) > 0 UNION ALL "
+										 "SELECT 'SELECT ON ' || "
+										 "string_agg(oid::regclass::text, ', ') FROM given "
+										 "WHERE object = 'relation' AND secret = '{}' HAVING "
+										 "count(*) > 0 UNION ALL "
+										 "SELECT 'SELECT (' || "
+										 "string_agg(quote_ident(a.attname), ', ') || ') ON ' "
+										 "|| "
+										 "g.oid::regclass::text FROM given g JOIN pg_attribute "
+										 "a ON a.attrelid = g.oid AND "
+										 "a.attnum > 0 AND NOT a.attisdropped AND a.attname <> "
+										 "ALL (g.secret::name[]) "
+										 "WHERE g.object = 'relation' AND g.secret <> '{}' "
+										 "GROUP BY g.oid",
+	.nargs = 2,
+	.argtypes = {TEXTOID, REGROLEOID}};
 
 static SqlQuery lock_levels = {.sql = "LOCK TABLE billing.usage_level IN SHARE ROW EXCLUSIVE MODE"};
 

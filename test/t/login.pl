@@ -184,6 +184,26 @@ is($node->safe_psql('template1', 'SELECT 1'), 1, 'other databases are there');
 $node->restart;
 is(sql(q{SELECT login('ada@example.com', 'correct horse battery')}), 'no_active_plan', 'a restart forgets');
 
+# What ends a lock-out counts from its commit on
+my $ada = sql(q{SELECT user_id FROM billing.account_user WHERE email = 'ada@example.com'});
+my $right = q{SELECT login('ada@example.com', 'correct horse battery')};
+my $forgiving = "SELECT billing.set_user_password('$ada', 'temporary horse 5')";
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 5;
+sql("BEGIN; $_; ROLLBACK")
+  for $forgiving, "SAVEPOINT s; $forgiving; RELEASE s", map { "SELECT billing.$_(user_id) FROM billing.account_user ORDER BY user_id = '$ada'" } qw(remove_user erase_user);
+sql("BEGIN; SAVEPOINT s; $forgiving; ROLLBACK TO s; COMMIT");
+is(sql($right), 'invalid_credentials', 'no lock-out is ended by what is rolled back');
+is(sql("BEGIN; $forgiving; SELECT login('ada\@example.com', 'wrong'); SELECT login('ada\@example.com', 'temporary horse 5'); ROLLBACK"),
+    "\ninvalid_credentials\nno_active_plan", 'within the transaction it has ended');
+is(sql($right), 'invalid_credentials', 'until that is rolled back');
+sql("BEGIN; SAVEPOINT s; SELECT billing.set_user_password('$ada', 'correct horse battery'); RELEASE s; SELECT login('ada\@example.com', 'wrong'); COMMIT");
+is(sql($right), 'no_active_plan', 'it is ended by what is committed');
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 4;
+sql("BEGIN; SELECT billing.set_user_password('$ada', 'correct horse battery'); SELECT login('ada\@example.com', 'wrong'); COMMIT");
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 4;
+is(sql($right), 'invalid_credentials', 'which begins the count anew, with what was got wrong since');
+$node->restart;
+
 # Many wrong passwords at once are no more guesses than five
 my @guesses = map { session(q{SELECT login('ada@example.com', 'wrong');}) } 1 .. 30;
 result($_) for @guesses;
