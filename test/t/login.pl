@@ -173,6 +173,26 @@ for my $function (qw(pg_cancel_backend pg_terminate_backend))
     is(end_slow($first), "no_active_plan\n", 'of nobody else');
 }
 is(sql($places), 0, 'no place is taken for ever');
+
+# Whoever waits meets the password that is set meanwhile, and the hash that another login has renewed.
+my $ada = sql(q{SELECT user_id FROM billing.account_user WHERE email = 'ada@example.com'});
+my $awaited = q{SELECT count(*) FROM pg_locks WHERE objsubid = 176 AND NOT granted};
+my $setter = $node->background_psql('postgres');
+$setter->query("BEGIN; SELECT billing.set_user_password('$ada', 'brand new word 22')");
+$first = begin_slow();
+my @queued = map { session("SELECT login('ada\@example.com', '$_');") } 'correct horse battery', 'brand new word 22';
+$node->poll_query_until('postgres', $awaited, '2') or die 'nobody waits';
+$setter->query('COMMIT');
+end_slow($first);
+is_deeply([ map { result($_) } @queued ], [ "invalid_credentials\n", "no_active_plan\n" ], 'the old password is refused to who waited, the new one is not');
+$setter->query("SELECT billing.set_user_password('$ada', 'correct horse battery')");
+$setter->quit;
+$first = begin_slow();
+@queued = map { session("SET billing.password_memory = '24MB'; $one") } 1, 2;
+$node->poll_query_until('postgres', $awaited, '2') or die 'nobody waits';
+end_slow($first);
+is_deeply([ map { result($_) } @queued ], [ ("no_active_plan\n") x 2 ], 'a renewed hash is of the same password');
+sql("SELECT billing.set_user_password('$ada', 'correct horse battery')");
 is(sql(q{SELECT login('ada@example.com', 'correct horse battery')}), 'no_active_plan', 'a login that was cancelled is no failed one');
 
 # What is remembered: nothing that a ROLLBACK takes back, nothing beyond a restart
@@ -185,7 +205,6 @@ $node->restart;
 is(sql(q{SELECT login('ada@example.com', 'correct horse battery')}), 'no_active_plan', 'a restart forgets');
 
 # What ends a lock-out counts from its commit on
-my $ada = sql(q{SELECT user_id FROM billing.account_user WHERE email = 'ada@example.com'});
 my $right = q{SELECT login('ada@example.com', 'correct horse battery')};
 my $forgiving = "SELECT billing.set_user_password('$ada', 'temporary horse 5')";
 sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 5;
