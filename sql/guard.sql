@@ -62,6 +62,9 @@ CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.hold_end
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.hold_end
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+-- Row by row they may go, by the rules of users.
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.account_user
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER stamp BEFORE INSERT ON billing.event
     FOR EACH ROW EXECUTE FUNCTION billing.guard_event();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.event
@@ -84,6 +87,7 @@ ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.account_user ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER stamp;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;
