@@ -3,11 +3,11 @@ SET LOCAL search_path = pg_catalog, billing, pg_temp;
 
 CREATE VIEW billing.open_hold WITH (security_barrier) AS
 SELECT h.account_id,
-       h.hold_id,
+       billing.shown(h.account_id, h.hold_id) AS hold_id,
        h.app,
        h.tokens,
        h.created_at,
-       h.expires_at
+       billing.shown(h.account_id, h.expires_at) AS expires_at
   FROM billing.hold h
  WHERE NOT h.ended AND billing.visible(h.account_id);
 COMMENT ON VIEW billing.open_hold IS 'Tokens that are set aside: holds that are neither captured nor released nor lapsed.';

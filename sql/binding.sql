@@ -31,7 +31,37 @@ COMMENT ON FUNCTION billing.rotate_binding_key() IS
 'Makes a new key for binding tokens: all that were issued before are void from its commit on.
 Errors: PB006 in a bound transaction.';
 
+CREATE FUNCTION billing.plan_visible(internal) RETURNS internal
+LANGUAGE c IMMUTABLE PARALLEL SAFE STRICT AS 'MODULE_PATHNAME', 'billing_plan_visible';
+COMMENT ON FUNCTION billing.plan_visible(internal) IS
+'What the planner asks about visible and shown: where a session may see one account at most, visible is a range of every index that begins with the account, and shown is a column of no index.';
+
 CREATE FUNCTION billing.visible(account_id uuid) RETURNS boolean
-LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_visible';
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT billing.plan_visible AS 'MODULE_PATHNAME', 'billing_visible';
 COMMENT ON FUNCTION billing.visible(uuid) IS
 'Whether this transaction may see the account: always, unless it is bound to another one, or to none although its role must be. What the views filter by. False for NULL. Raises nothing.';
+
+CREATE FUNCTION billing.first_visible() RETURNS uuid
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_first_visible';
+COMMENT ON FUNCTION billing.first_visible() IS
+'The least id of an account that this transaction may see: of the one it is bound to that one''s. In plans of the views.';
+
+CREATE FUNCTION billing.last_visible() RETURNS uuid
+LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_last_visible';
+COMMENT ON FUNCTION billing.last_visible() IS
+'The greatest id of an account that this transaction may see; the nil uuid, which no account has, where it may see none. In plans of the views.';
+
+CREATE FUNCTION billing.shown(account_id uuid, value uuid) RETURNS uuid
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT billing.plan_visible AS 'MODULE_PATHNAME', 'billing_shown';
+COMMENT ON FUNCTION billing.shown(uuid, uuid) IS
+'The value where this transaction may see every account or this one, else NULL. For the columns of views that are the first of an index: what is looked for in them must not be looked for among all accounts.';
+
+CREATE FUNCTION billing.shown(account_id uuid, value text) RETURNS text
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT billing.plan_visible AS 'MODULE_PATHNAME', 'billing_shown';
+COMMENT ON FUNCTION billing.shown(uuid, text) IS
+'The value where this transaction may see every account or this one, else NULL. For the columns of views that are the first of an index: what is looked for in them must not be looked for among all accounts.';
+
+CREATE FUNCTION billing.shown(account_id uuid, value timestamptz) RETURNS timestamptz
+LANGUAGE c STABLE PARALLEL SAFE SUPPORT billing.plan_visible AS 'MODULE_PATHNAME', 'billing_shown';
+COMMENT ON FUNCTION billing.shown(uuid, timestamptz) IS
+'The value where this transaction may see every account or this one, else NULL. For the columns of views that are the first of an index: what is looked for in them must not be looked for among all accounts.';

@@ -28,4 +28,4 @@ SELECT pg_catalog.pg_extension_config_dump('billing.event', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.event_consumer', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.audit', '');
 SELECT pg_catalog.pg_extension_config_dump('billing.worker_failure', '');
-SELECT pg_catalog.pg_extension_config_dump('billing.usage_level', '');
+SELECT pg_catalog.pg_extension_config_dump('billing.usage_level', 'WHERE role IN (SELECT oid FROM pg_catalog.pg_roles)');

@@ -81,6 +81,9 @@ CREATE TRIGGER immutable BEFORE DELETE ON billing.subscription_period
     FOR EACH ROW EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.subscription_period
     FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
+-- Row by row they may go, by the rules of users.
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON billing.account_user
+    FOR EACH STATEMENT EXECUTE FUNCTION billing.guard_immutable();
 CREATE TRIGGER stamp BEFORE INSERT ON billing.event
     FOR EACH ROW EXECUTE FUNCTION billing.guard_event();
 CREATE TRIGGER immutable BEFORE UPDATE OR DELETE ON billing.event
@@ -106,6 +109,7 @@ ALTER TABLE billing.hold_end ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER changes;
 ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.subscription_period ENABLE ALWAYS TRIGGER no_truncate;
+ALTER TABLE billing.account_user ENABLE ALWAYS TRIGGER no_truncate;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER stamp;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER immutable;
 ALTER TABLE billing.event ENABLE ALWAYS TRIGGER no_truncate;

@@ -29,7 +29,7 @@ CREATE TABLE billing.usage_level (
     PRIMARY KEY (role, level),
     CONSTRAINT usage_level_level_check CHECK (level IN ('application', 'administrator', 'reporting'))
 );
-COMMENT ON TABLE billing.usage_level IS 'Which role was given which level; the privileges themselves stand in the catalog.';
+COMMENT ON TABLE billing.usage_level IS 'Which role was given which level; the privileges themselves stand in the catalog. A dropped role''s rows go with the next grant_usage_to or revoke_usage_from, and are not dumped.';
 COMMENT ON COLUMN billing.usage_level.role IS 'The database role.';
 COMMENT ON COLUMN billing.usage_level.level IS 'application, administrator or reporting.';
 
@@ -42,7 +42,7 @@ Errors: 22004 NULL; 22023 unknown level, or a role that owns the extension; 2200
 CREATE FUNCTION billing.revoke_usage_from(role name, level text) RETURNS void
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_revoke_usage_from';
 COMMENT ON FUNCTION billing.revoke_usage_from(name, text) IS
-'Takes a level back from a database role; what another of its levels gives stays. Nothing happens to a role that does not have it. What roles inherit from others is not touched.
+'Takes a level back from a database role; what another of its levels gives is left as it is. Nothing happens to a role that does not have it. What roles inherit from others is not touched.
 Errors: those of grant_usage_to.';
 
 INSERT INTO billing.privilege (object, name, application, administrator, reporting) VALUES
@@ -108,6 +108,10 @@ INSERT INTO billing.privilege (object, name, application, administrator, reporti
     ('function', 'rotate_binding_key', false, true, false),
     -- what the views call: PostgreSQL asks who reads the view for EXECUTE
     ('function', 'visible', true, true, true),
+    ('function', 'first_visible', true, true, true),
+    ('function', 'last_visible', true, true, true),
+    ('function', 'shown', true, true, true),
+    ('function', 'plan_visible', false, false, false),
     ('function', 'seats_allowed', true, true, true),
     ('function', 'roster', true, true, true),
     ('function', 'packages', true, true, true),

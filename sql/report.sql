@@ -2,16 +2,16 @@
 
 CREATE VIEW billing.payment_history WITH (security_barrier) AS
 SELECT p.account_id,
-       p.payment_id,
-       p.received_at,
-       p.provider,
-       p.provider_ref,
+       billing.shown(p.account_id, p.payment_id) AS payment_id,
+       billing.shown(p.account_id, p.received_at) AS received_at,
+       billing.shown(p.account_id, p.provider) AS provider,
+       billing.shown(p.account_id, p.provider_ref) AS provider_ref,
        p.amount,
        p.tax,
        p.reason = 'accepted' AS accepted,
        p.reason,
        refund.amount AS refunded,
-       o.order_id,
+       billing.shown(o.account_id, o.order_id) AS order_id,
        o.action,
        o.plan,
        o.version,
@@ -26,7 +26,7 @@ SELECT p.account_id,
        SELECT coalesce(billing.sum(r.amount), billing.amount(0, billing.currency(p.amount))) AS amount
          FROM billing.payment_refund r
         WHERE r.account_id = p.account_id AND r.payment_id = p.payment_id) refund
- WHERE billing.visible(p.account_id);
+ WHERE billing.visible(p.account_id) AND billing.visible(o.account_id);
 COMMENT ON VIEW billing.payment_history IS 'Every payment that a provider told of, with the order it was meant for.';
 COMMENT ON COLUMN billing.payment_history.account_id IS 'The account.';
 COMMENT ON COLUMN billing.payment_history.payment_id IS 'The payment.';
@@ -165,6 +165,7 @@ SELECT part.month,
          FROM billing.payment p
          JOIN billing.account a ON a.account_id = p.account_id
         WHERE p.reason = 'accepted' AND NOT a.is_test AND billing.visible(a.account_id)
+          AND billing.visible(p.account_id)
        UNION ALL
        SELECT 'refunded', date_trunc('month', r.refunded_at AT TIME ZONE 'UTC')::date,
               billing.currency(r.amount), r.amount::numeric
@@ -172,6 +173,7 @@ SELECT part.month,
          JOIN billing.payment p ON p.account_id = r.account_id AND p.payment_id = r.payment_id
          JOIN billing.account a ON a.account_id = r.account_id
         WHERE p.reason = 'accepted' AND NOT a.is_test AND billing.visible(a.account_id)
+          AND billing.visible(r.account_id) AND billing.visible(p.account_id)
        UNION ALL
        SELECT 'recurring', month.start::date, billing.currency(s.price), s.price::numeric / length.months
          FROM billing.subscription_period s
@@ -189,7 +191,7 @@ SELECT part.month,
                          least(s.expires_at, statement_timestamp()) AT TIME ZONE 'UTC',
                          interval '1 month') start) month
         WHERE s.kind = 'subscription' AND NOT s.void AND NOT a.is_test AND billing.visible(a.account_id)
-          AND billing.minor_units(s.paid) > 0
+          AND billing.visible(s.account_id) AND billing.minor_units(s.paid) > 0
           AND CASE
                   WHEN month.following > month.now THEN
                       s.effective_at AT TIME ZONE 'UTC' <= month.now AND s.expires_at AT TIME ZONE 'UTC' > month.now
@@ -209,16 +211,16 @@ COMMENT ON COLUMN billing.revenue_monthly.recurring IS 'What the paid subscripti
 CREATE VIEW billing.expiring_soon WITH (security_barrier) AS
 SELECT s.account_id,
        a.name,
-       s.subscription_id,
+       billing.shown(s.account_id, s.subscription_id) AS subscription_id,
        s.plan,
        s.kind,
-       s.expires_at,
+       billing.shown(s.account_id, s.expires_at) AS expires_at,
        s.expires_at - clock.now AS expires_in,
        s.canceled_at IS NOT NULL AS canceled
   FROM billing.account a
  CROSS JOIN LATERAL (SELECT coalesce(a.test_clock, statement_timestamp()) AS now) clock
   JOIN billing.subscription s ON s.account_id = a.account_id
- WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
+ WHERE billing.visible(a.account_id) AND billing.visible(s.account_id) AND a.closed_at IS NULL AND NOT s.void AND s.replaced_by IS NULL
    AND NOT EXISTS (
        SELECT FROM billing.subscription_period e
          JOIN billing.subscription_period f ON f.account_id = e.account_id
@@ -243,7 +245,7 @@ COMMENT ON COLUMN billing.expiring_soon.canceled IS 'Whether it was cancelled, s
 CREATE VIEW billing.exhausting_soon WITH (security_barrier) AS
 SELECT a.account_id,
        a.name,
-       s.subscription_id,
+       billing.shown(s.account_id, s.subscription_id) AS subscription_id,
        s.plan,
        s.kind,
        granted.tokens AS tokens_granted,
@@ -257,7 +259,7 @@ SELECT a.account_id,
          FROM billing.token_grant g
         WHERE g.account_id = a.account_id AND g.subscription_id = s.subscription_id AND g.voided_at IS NULL
           AND g.effective_at <= clock.now AND g.expires_at > clock.now) granted
- WHERE billing.visible(a.account_id) AND a.closed_at IS NULL AND package.tokens_left > 0
+ WHERE billing.visible(a.account_id) AND billing.visible(s.account_id) AND a.closed_at IS NULL AND package.tokens_left > 0
    AND package.tokens_left::numeric * 100 <= granted.tokens::numeric
        * coalesce(nullif(current_setting('billing.exhausting_soon_percent', true), ''), '10')::integer;
 COMMENT ON VIEW billing.exhausting_soon IS

@@ -1,6 +1,11 @@
 -- Views for status pages and reports, with the functions beneath them. Everything derives from the
 -- account's now, nothing waits for the worker. Filtered by account_id each is an index probe: none
 -- aggregates over accounts, and what one account needs hangs below its row by LATERAL.
+--
+-- Each table that is joined is filtered by billing.visible() itself, not only the one that the others
+-- hang on: a leakproof condition goes down to the table it is about, and EXPLAIN ANALYZE tells how
+-- many rows it let through there. What hangs by LATERAL is read for rows that may be seen. A column
+-- that an index of its own begins with is shown().
 
 CREATE FUNCTION billing.seats_allowed(account_id uuid) RETURNS bigint
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_seats_allowed';
@@ -32,7 +37,7 @@ COMMENT ON FUNCTION billing.packages(uuid) IS
 
 CREATE VIEW billing.account_package WITH (security_barrier) AS
 SELECT s.account_id,
-       s.subscription_id,
+       billing.shown(s.account_id, s.subscription_id) AS subscription_id,
        s.plan,
        period.version,
        s.kind,
@@ -49,7 +54,7 @@ SELECT s.account_id,
            WHEN s.void OR s.expires_at <= s.canceled_at THEN 'cancelled'
            ELSE 'expired'
        END AS status,
-       s.effective_at,
+       billing.shown(s.account_id, s.effective_at) AS effective_at,
        nullif(s.expires_at, 'infinity') AS expires_at,
        coalesce(package.tokens_granted, 0) AS tokens_granted,
        coalesce(package.tokens_used, 0) AS tokens_used,
@@ -70,7 +75,7 @@ SELECT s.account_id,
                  p.effective_at
         LIMIT 1) period ON true
   LEFT JOIN billing.plan_version version ON version.plan = s.plan AND version.version = period.version
- WHERE billing.visible(a.account_id);
+ WHERE billing.visible(a.account_id) AND billing.visible(s.account_id);
 COMMENT ON VIEW billing.account_package IS
 'What the accounts have bought or been given: a row a subscription, past and future ones too.';
 COMMENT ON COLUMN billing.account_package.account_id IS 'The account.';
@@ -146,7 +151,7 @@ COMMENT ON COLUMN billing.account_status.packages IS 'The packages that are not 
 
 CREATE VIEW billing.account_member WITH (security_barrier) AS
 SELECT u.account_id,
-       u.user_id,
+       billing.shown(u.account_id, u.user_id) AS user_id,
        u.email,
        u.role,
        CASE
@@ -160,7 +165,7 @@ SELECT u.account_id,
   FROM billing.account a
  CROSS JOIN LATERAL billing.roster(a.account_id) r
   JOIN billing.account_user u ON u.account_id = a.account_id AND u.user_id = r.user_id
- WHERE billing.visible(a.account_id);
+ WHERE billing.visible(a.account_id) AND billing.visible(u.account_id);
 COMMENT ON VIEW billing.account_member IS 'The users of the accounts, without those that were removed.';
 COMMENT ON COLUMN billing.account_member.account_id IS 'The account.';
 COMMENT ON COLUMN billing.account_member.user_id IS 'The user.';
@@ -218,12 +223,13 @@ SELECT a.account_id,
        SELECT l.account_id, l.app, l.action, l.user_id, l.occurred_at AS at, l.tokens,
               (l.part_of IS NULL)::integer AS calls
          FROM billing.ledger l
-        WHERE l.kind = 'consume'
+        WHERE l.kind = 'consume' AND billing.visible(l.account_id)
         UNION ALL
        SELECT e.account_id, l.app, l.action, l.user_id, e.ended_at, e.tokens, 1
          FROM billing.hold_end e
          JOIN billing.ledger l ON l.account_id = e.account_id AND l.hold_id = e.hold_id
         WHERE e.kind = 'captured' AND l.kind = 'hold' AND l.part_of IS NULL
+          AND billing.visible(e.account_id) AND billing.visible(l.account_id)
         UNION ALL
        -- what is refunded counts where it was used
        SELECT r.account_id, o.app, o.action, o.user_id, coalesce(e.ended_at, o.occurred_at), r.tokens, 0
@@ -231,7 +237,9 @@ SELECT a.account_id,
          JOIN billing.ledger f ON f.account_id = r.account_id AND f.entry_no = coalesce(r.part_of, r.entry_no)
          JOIN billing.ledger o ON o.account_id = r.account_id AND o.entry_no = coalesce(f.refund_of, f.entry_no)
          LEFT JOIN billing.hold_end e ON e.account_id = o.account_id AND e.hold_id = o.hold_id
-        WHERE r.kind = 'refund') used ON used.account_id = a.account_id
+                                     AND billing.visible(e.account_id)
+        WHERE r.kind = 'refund' AND billing.visible(r.account_id) AND billing.visible(f.account_id)
+          AND billing.visible(o.account_id)) used ON used.account_id = a.account_id
  WHERE billing.visible(a.account_id)
  GROUP BY a.account_id, used.app, used.action, used.user_id, (used.at AT TIME ZONE a.time_zone)::date;
 COMMENT ON VIEW billing.usage_daily IS

@@ -16,6 +16,7 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "port/pg_bswap.h"
+#include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -37,7 +38,6 @@
 PG_FUNCTION_INFO_V1(billing_issue_binding);
 PG_FUNCTION_INFO_V1(billing_bind_account);
 PG_FUNCTION_INFO_V1(billing_rotate_binding_key);
-PG_FUNCTION_INFO_V1(billing_visible);
 
 /* Nobody can call a token back but by a new key, so none is valid for longer. */
 #define MAX_VALIDITY (24 * USECS_PER_HOUR)
@@ -88,6 +88,7 @@ static pg_uuid_t bound;
 static bool binding = false; /* bind_account() is setting it */
 
 static bool key_known = false;
+static uint64 key_forgotten = 0; /* how often */
 static uint8 key[KEY_BYTES];
 static Oid key_table = InvalidOid;
 
@@ -168,28 +169,30 @@ binding_admits(const pg_uuid_t *account)
 	return memcmp(bound.data, account->data, UUID_LEN) == 0;
 }
 
+/* The account that the transaction is bound to; NULL: none. */
+const pg_uuid_t *
+binding_account(void)
+{
+	return is_bound ? &bound : NULL;
+}
+
+/* Whether the transaction may know of one account at most. */
+bool
+binding_is_restricted(void)
+{
+	return is_bound || require_binding;
+}
+
 /* PB006 in a transaction that may act for one account only. */
 void
 binding_refuse(void)
 {
-	if (is_bound || require_binding)
+	if (binding_is_restricted())
 		ereport(ERROR, (errcode(ERRCODE_BILLING_PERMISSION_DENIED),
 						errmsg("this transaction may act for one account only"),
 						errdetail("What was asked for concerns more than one account."),
 						errhint("Use a transaction that is not bound to an account, as a role "
 								"that need not be.")));
-}
-
-/*
- * billing.visible(account_id uuid) → boolean
- *
- * Whether the transaction may see the account's rows; NULL: false. What the
- * views filter by.
- */
-Datum
-billing_visible(PG_FUNCTION_ARGS)
-{
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) && binding_admits(PG_GETARG_UUID_P(0)));
 }
 
 static void
@@ -200,6 +203,7 @@ forget_key(Datum arg pg_attribute_unused(), Oid relid)
 	sodium_memzero(key, sizeof(key));
 	sodium_memzero(verified_text, sizeof(verified_text));
 	key_known = verified_known = false;
+	key_forgotten++;
 }
 
 void
@@ -208,18 +212,31 @@ binding_init(void)
 	CacheRegisterRelcacheCallback(forget_key, (Datum) 0);
 }
 
+/*
+ * The key in force, for this call; kept for the next ones unless it may have been
+ * replaced meanwhile. The table is locked before the snapshot is taken: who waits
+ * for it waits for whoever replaces the key.
+ */
 static bool
-read_key(void)
+read_key(uint8 *current)
 {
+	uint64 forgotten;
 	bytea *stored;
 
+	LockRelationOid(key_table, AccessShareLock);
+	forgotten = key_forgotten;
 	if (query_execute(&select_key, NULL) == 0)
 		return false;
 	stored = DatumGetByteaPP(query_datum(0, 1));
-	if (VARSIZE_ANY_EXHDR(stored) != sizeof(key))
+	if (VARSIZE_ANY_EXHDR(stored) != KEY_BYTES)
 		elog(ERROR, "billing.binding_key holds a key of the wrong length");
-	memcpy(key, VARDATA_ANY(stored), sizeof(key));
-	return key_known = true;
+	memcpy(current, VARDATA_ANY(stored), KEY_BYTES);
+	if (forgotten == key_forgotten)
+	{
+		memcpy(key, current, KEY_BYTES);
+		key_known = true;
+	}
+	return true;
 }
 
 /* Other sessions forget theirs when this one commits, and this one if it does not. */
@@ -237,36 +254,46 @@ write_key(SqlQuery *query)
 	CacheInvalidateRelcacheByRelid(key_table);
 }
 
-/* Within a call. False: no token was ever issued. */
-static bool
-load_key(void)
+static void
+find_key_table(void)
 {
 	key_table = get_relname_relid("binding_key", tables_schema());
+}
+
+/* Within a call. False: no token was ever issued. */
+static bool
+load_key(uint8 *current)
+{
+	find_key_table();
 	if (sodium_init() < 0)
 		elog(ERROR, "libsodium could not be initialized");
-	return key_known || read_key();
+	if (!key_known)
+		return read_key(current);
+	memcpy(current, key, KEY_BYTES);
+	return true;
 }
 
 static void
-require_key(void)
+require_key(uint8 *current)
 {
-	if (load_key())
+	if (load_key(current))
 		return;
 	write_key(&insert_key);
-	if (!read_key())
+	if (!read_key(current))
 		ereport(ERROR, (errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
 						errmsg("could not serialize access due to concurrent update"),
 						errhint("Retry the transaction.")));
 }
 
 static void
-authenticate(uint8 *mac, const Token *token)
+authenticate(uint8 *mac, const Token *token, const uint8 *current)
 {
-	crypto_generichash(mac, MAC_BYTES, (const uint8 *) token, TOKEN_SIGNED_BYTES, key, KEY_BYTES);
+	crypto_generichash(mac, MAC_BYTES, (const uint8 *) token, TOKEN_SIGNED_BYTES, current,
+					   KEY_BYTES);
 }
 
 static void
-seal(Token *token, const pg_uuid_t *account, TimestampTz expires_at, Oid role)
+seal(Token *token, const pg_uuid_t *account, TimestampTz expires_at, Oid role, const uint8 *current)
 {
 	uint64 expires = pg_hton64((uint64) expires_at);
 	uint32 only = pg_hton32(role);
@@ -275,7 +302,7 @@ seal(Token *token, const pg_uuid_t *account, TimestampTz expires_at, Oid role)
 	memcpy(token->account, account->data, UUID_LEN);
 	memcpy(token->expires_at, &expires, sizeof(expires));
 	memcpy(token->role, &only, sizeof(only));
-	authenticate(token->mac, token);
+	authenticate(token->mac, token, current);
 }
 
 static text *
@@ -341,13 +368,15 @@ billing_issue_binding(PG_FUNCTION_ARGS)
 	Oid role = role_argument(fcinfo, 2);
 	Account account;
 	Token token;
+	uint8 current[KEY_BYTES];
 	Call call;
 
 	binding_refuse();
 	call_enter(&call);
 	account_require(&account, id);
-	require_key();
-	seal(&token, id, expires_at, role);
+	require_key(current);
+	seal(&token, id, expires_at, role, current);
+	sodium_memzero(current, KEY_BYTES);
 	audit_write(fcinfo, &call, id);
 	call_leave(&call);
 	PG_RETURN_TEXT_P(token_text(&token));
@@ -364,7 +393,7 @@ billing_rotate_binding_key(PG_FUNCTION_ARGS)
 	Call call;
 
 	call_enter(&call);
-	(void) load_key();
+	find_key_table();
 	write_key(&replace_key);
 	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
@@ -380,13 +409,13 @@ raise_refused(const char *detail)
 }
 
 static void
-load_key_for_binding(void)
+load_key_for_binding(uint8 *current)
 {
 	Call call;
 	bool found;
 
 	call_enter(&call);
-	found = load_key();
+	found = load_key(current);
 	call_leave(&call);
 	if (!found)
 		raise_refused("None has been issued in this database.");
@@ -418,6 +447,7 @@ verify_token(Token *token, const text *encoded)
 {
 	size_t length;
 	uint8 mac[MAC_BYTES];
+	uint8 current[KEY_BYTES];
 
 	if (!is_ascii(encoded) ||
 		sodium_base642bin((uint8 *) token, sizeof(Token), VARDATA_ANY(encoded),
@@ -425,9 +455,12 @@ verify_token(Token *token, const text *encoded)
 						  sodium_base64_VARIANT_URLSAFE_NO_PADDING) != 0 ||
 		length != sizeof(Token) || token->version != TOKEN_VERSION)
 		raise_refused("It is malformed.");
-	if (!key_known)
-		load_key_for_binding();
-	authenticate(mac, token);
+	if (key_known)
+		memcpy(current, key, KEY_BYTES);
+	else
+		load_key_for_binding(current);
+	authenticate(mac, token, current);
+	sodium_memzero(current, KEY_BYTES);
 	if (sodium_memcmp(mac, token->mac, MAC_BYTES) != 0)
 		raise_refused("It was not issued in this database, or its key has been replaced.");
 }
@@ -440,7 +473,7 @@ open_token(Token *token, const text *encoded)
 		verified_known = false;
 		verify_token(&verified, encoded);
 		memcpy(verified_text, VARDATA_ANY(encoded), TOKEN_TEXT_BYTES - 1);
-		verified_known = true;
+		verified_known = key_known;
 	}
 	*token = verified;
 }

@@ -12,6 +12,8 @@
 #include "utils/uuid.h"
 
 extern bool binding_admits(const pg_uuid_t *account);
+extern const pg_uuid_t *binding_account(void);
+extern bool binding_is_restricted(void);
 extern void binding_refuse(void);
 extern void binding_define_settings(void);
 extern void binding_init(void);

@@ -3,7 +3,7 @@
  *	  How often a password may be guessed.
  *
  * lockout.c is the rule. The records are kept in shared memory where the library
- * is preloaded (lockout_memory.c), which no ROLLBACK of the caller takes back,
+ * is preloaded (lockout_memory.c), whose counts no ROLLBACK of the caller takes back,
  * else in an unlogged table (lockout_table.c). Whose failures a record counts is
  * its subject: a user, or one of the clients that the user is known to come from.
  */

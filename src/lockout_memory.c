@@ -4,17 +4,20 @@
  *
  * A decision takes a microsecond and writes nothing, so refusals of existing and
  * unknown users differ in no disk access; and it stays whatever becomes of the
- * transaction. A restart of the server forgets all of it, which no outsider can
+ * transaction. What ends a lock-out is the transaction's, like the new password
+ * that it comes of: else who can roll back could guess for ever. A restart of the server forgets all of it, which no outsider can
  * bring about. Only users that exist have entries, so that what is tried at
  * random cannot push them out.
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/hsearch.h"
+#include "utils/memutils.h"
 
 #include "lockout.h"
 
@@ -35,10 +38,21 @@ typedef struct LockoutEntry
 	LockoutRecord record;
 } LockoutEntry;
 
+/* A subject whose failures are forgotten, if the transaction commits. */
+typedef struct Forgiven
+{
+	LockoutKey key;
+	LockoutRecord record; /* what has been got wrong since, in this transaction */
+	int nest_level;
+} Forgiven;
+
 static HTAB *entries = NULL;
 static LWLock *lock = NULL;
 static shmem_request_hook_type previous_request = NULL;
 static shmem_startup_hook_type previous_startup = NULL;
+
+/* Of this transaction, newest last; in its memory. */
+static List *forgiven = NIL;
 
 static void
 request(void)
@@ -152,6 +166,55 @@ read_account(const LockoutKey *key, TimestampTz now)
 	return record;
 }
 
+static Forgiven *
+nth_forgiven(int n)
+{
+	return list_nth(forgiven, n);
+}
+
+static void
+store_forgiven(void)
+{
+	LWLockAcquire(lock, LW_EXCLUSIVE);
+	for (int i = 0; i < list_length(forgiven); i++)
+		store(&nth_forgiven(i)->key, &nth_forgiven(i)->record);
+	LWLockRelease(lock);
+}
+
+/* A prepared transaction has no memory of it: that lock-out ends by itself. */
+static void
+transaction_ended(XactEvent event, void *arg pg_attribute_unused())
+{
+	if (event == XACT_EVENT_COMMIT && forgiven != NIL)
+		store_forgiven();
+	if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+		forgiven = NIL;
+}
+
+static void
+subtransaction_ended(SubXactEvent event, SubTransactionId subid pg_attribute_unused(),
+					 SubTransactionId parent pg_attribute_unused(), void *arg pg_attribute_unused())
+{
+	int level = GetCurrentTransactionNestLevel();
+	int outer = list_length(forgiven);
+
+	if (event != SUBXACT_EVENT_ABORT_SUB && event != SUBXACT_EVENT_COMMIT_SUB)
+		return;
+	while (outer > 0 && nth_forgiven(outer - 1)->nest_level >= level)
+		nth_forgiven(--outer)->nest_level = level - 1;
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		forgiven = list_truncate(forgiven, outer);
+}
+
+static Forgiven *
+find_forgiven(const LockoutKey *key)
+{
+	for (int i = list_length(forgiven) - 1; i >= 0; i--)
+		if (memcmp(&nth_forgiven(i)->key, key, sizeof(*key)) == 0)
+			return nth_forgiven(i);
+	return NULL;
+}
+
 bool
 lockout_memory_admit(const pg_uuid_t *account, const pg_uuid_t *subject, bool matches)
 {
@@ -162,14 +225,18 @@ lockout_memory_admit(const pg_uuid_t *account, const pg_uuid_t *subject, bool ma
 	LockoutRecord record;
 	LockoutRecord of_account;
 	LockoutVerdict verdict;
+	Forgiven *own = find_forgiven(&key);
 
 	if (memcmp(account->data, nobody.data, UUID_LEN) == 0)
 		return false;
 	LWLockAcquire(lock, LW_EXCLUSIVE);
-	record = look_up(&key);
+	record = own == NULL ? look_up(&key) : own->record;
 	of_account = read_account(&account_key, now);
 	verdict = lockout_decide(&record, of_account.failures, matches, now);
-	store(&key, &record);
+	if (own == NULL)
+		store(&key, &record);
+	else
+		own->record = record;
 	if (verdict == LOCKOUT_COUNTED && of_account.failures < PG_INT32_MAX)
 	{
 		of_account.failures++;
@@ -179,12 +246,22 @@ lockout_memory_admit(const pg_uuid_t *account, const pg_uuid_t *subject, bool ma
 	return verdict == LOCKOUT_ADMITTED;
 }
 
+/* From this transaction's commit on, and in it at once. */
 void
 lockout_memory_forget(const pg_uuid_t *account, const pg_uuid_t *subject)
 {
-	LockoutKey key = make_key(account, subject);
+	static bool registered = false;
+	MemoryContext old = MemoryContextSwitchTo(TopTransactionContext);
+	Forgiven *one = palloc0(sizeof(Forgiven));
 
-	LWLockAcquire(lock, LW_EXCLUSIVE);
-	(void) hash_search(entries, &key, HASH_REMOVE, NULL);
-	LWLockRelease(lock);
+	if (!registered)
+	{
+		RegisterXactCallback(transaction_ended, NULL);
+		RegisterSubXactCallback(subtransaction_ended, NULL);
+		registered = true;
+	}
+	one->key = make_key(account, subject);
+	one->nest_level = GetCurrentTransactionNestLevel();
+	forgiven = lappend(forgiven, one);
+	MemoryContextSwitchTo(old);
 }

@@ -121,14 +121,51 @@ renew_hash(const Login *login, const text *password, Call *call)
 	call->frame->silent = false;
 }
 
+/* Whether another hash is stored by now, which is then the login's. */
+static bool
+read_newer_hash(Login *login)
+{
+	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
+	Probe probe;
+	ScanKeyData key;
+	char *hash = NULL;
+	bool same;
+
+	probe_key_uuid(&key, 1, &login->user_id);
+	probe_begin(&probe, INDEX_USER_ID, snapshot, &key, 1);
+	if (probe_next(&probe))
+		hash = probe_text(&probe, USER_PASSWORD_HASH);
+	probe_end(&probe);
+	UnregisterSnapshot(snapshot);
+	same = login->hash == NULL || (hash != NULL && strcmp(hash, login->hash) == 0);
+	if (!same)
+		login->hash = hash;
+	return !same;
+}
+
+/* Who waits for a turn to hash may have waited past a new password. */
+static bool
+verify_newest(Login *login, const text *password, bool *needs_rehash)
+{
+	bool matches;
+
+	do
+		matches = password_verify(login->hash, password, needs_rehash);
+	while (read_newer_hash(login));
+	return matches;
+}
+
 /* Whether the password is the user's and may be used now; costs the same whatever the answer. */
 static bool
-admit(const Login *login, const text *password, Call *call)
+admit(Login *login, const text *password, Call *call)
 {
 	bool needs_rehash;
-	bool matches = password_verify(login->hash, password, &needs_rehash);
+	bool matches = verify_newest(login, password, &needs_rehash);
 
 	if (!lockout_admit(&login->account_id, &login->subject, matches))
+		return false;
+	/* which may have waited as well */
+	if (read_newer_hash(login) && !verify_newest(login, password, &needs_rehash))
 		return false;
 	if (!XactReadOnly)
 	{

@@ -1,6 +1,7 @@
 #include "postgres.h"
 
 #include <sodium.h>
+#include <sys/mman.h>
 
 #include "password_argon2.h"
 
@@ -129,9 +130,37 @@ argon2_looks_encoded(const char *string)
 }
 
 /*
- * Compares a secret with a hash. Our own form is computed here, not by
- * crypto_pwhash_str_verify(), because that answers "wrong password" also when
- * the memory could not be had; for the forms of others it is all there is.
+ * Whether the memory can be had as libsodium asks for it. What is left of it for
+ * the parts of the hash that are not blocks is a few kilobytes.
+ */
+static bool
+argon2_has_room(uint32 memory_kb)
+{
+	size_t size = (size_t) memory_kb * 1024 + 64 * 1024;
+	void *room = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	return room != MAP_FAILED && munmap(room, size) == 0;
+}
+
+/*
+ * Verifies a form that is not our own. crypto_pwhash_str_verify() answers as for
+ * a wrong password when the memory could not be had, so that is asked for before,
+ * and after: others may have taken it meanwhile.
+ */
+static Argon2Verdict
+argon2_verify_foreign(const Argon2Hash *target, const char *encoded, const char *secret,
+					  size_t length)
+{
+	if (!argon2_has_room(target->memory_kb))
+		return ARGON2_OUT_OF_MEMORY;
+	if (crypto_pwhash_str_verify(encoded, secret, length) == 0)
+		return ARGON2_MATCHES;
+	return argon2_has_room(target->memory_kb) ? ARGON2_DIFFERS : ARGON2_OUT_OF_MEMORY;
+}
+
+/*
+ * Compares a secret with a hash. Our own form is computed here, since that tells
+ * for certain whether the memory could be had.
  */
 Argon2Verdict
 argon2_verify(const Argon2Hash *target, const char *encoded, const char *secret, size_t length)
@@ -140,8 +169,7 @@ argon2_verify(const Argon2Hash *target, const char *encoded, const char *secret,
 	bool equal;
 
 	if (!target->is_own_form)
-		return crypto_pwhash_str_verify(encoded, secret, length) == 0 ? ARGON2_MATCHES
-																	  : ARGON2_DIFFERS;
+		return argon2_verify_foreign(target, encoded, secret, length);
 	if (crypto_pwhash(computed, sizeof(computed), secret, length, target->salt, target->passes,
 					  (size_t) target->memory_kb * 1024, crypto_pwhash_ALG_ARGON2ID13) != 0)
 		return ARGON2_OUT_OF_MEMORY;

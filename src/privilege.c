@@ -50,28 +50,45 @@ static SqlQuery select_unclassified = {
 				   "WHERE p.name IS NULL",
 	.nargs = 0};
 
+#define GIVEN_BY(level)                                                                            \
+	"CASE " level " WHEN 'application' THEN p.application WHEN 'administrator' THEN "              \
+	"p.administrator ELSE p.reporting END "
+
 /*
- * What stands between GRANT and TO, a statement a row. Names are visible in the
- * search path of a call, or qualified.
+ * What stands between GRANT and TO or REVOKE and FROM, a statement a row: what the
+ * level $1 gives and no level that the role $2 has. Names are visible in the search
+ * path of a call, or qualified.
  */
 static SqlQuery select_grants = {
 	.sql = MEMBERS
 	", given AS (SELECT o.object, o.oid, p.secret FROM object o "
-	"JOIN billing.privilege p USING (object, name) WHERE CASE $1 WHEN 'application' THEN "
-	"p.application WHEN 'administrator' THEN p.administrator ELSE p.reporting END) "
-	"SELECT 'USAGE ON SCHEMA billing' UNION ALL "
-	"SELECT 'EXECUTE ON ROUTINE ' || string_agg(oid::regprocedure::text, ', ') FROM given "
-	"WHERE object = 'function' HAVING count(*) > 0 UNION ALL "
-	"SELECT 'USAGE ON TYPE ' || string_agg(oid::regtype::text, ', ') FROM given "
-	"WHERE object = 'type' HAVING count(*) > 0 UNION ALL "
-	"SELECT 'SELECT ON ' || string_agg(oid::regclass::text, ', ') FROM given "
-	"WHERE object = 'relation' AND secret = '{}' HAVING count(*) > 0 UNION ALL "
-	"SELECT 'SELECT (' || string_agg(quote_ident(a.attname), ', ') || ') ON ' || "
-	"g.oid::regclass::text FROM given g JOIN pg_attribute a ON a.attrelid = g.oid AND "
-	"a.attnum > 0 AND NOT a.attisdropped AND a.attname <> ALL (g.secret::name[]) "
-	"WHERE g.object = 'relation' AND g.secret <> '{}' GROUP BY g.oid",
-	.nargs = 1,
-	.argtypes = {TEXTOID}};
+	"JOIN billing.privilege p USING (object, name) WHERE " GIVEN_BY(
+		"$1") "AND NOT EXISTS (SELECT FROM billing.usage_level l WHERE l.role = $2 "
+			  "AND " GIVEN_BY("l.level") ")) SELECT 'USAGE ON SCHEMA billing' "
+										 "WHERE NOT EXISTS (SELECT FROM billing.usage_level l "
+										 "WHERE l.role = $2) UNION ALL "
+										 "SELECT 'EXECUTE ON ROUTINE ' || "
+										 "string_agg(oid::regprocedure::text, ', ') FROM given "
+										 "WHERE object = 'function' HAVING count(*) > 0 UNION "
+										 "ALL "
+										 "SELECT 'USAGE ON TYPE ' || "
+										 "string_agg(oid::regtype::text, ', ') FROM given "
+										 "WHERE object = 'type' HAVING count(*) > 0 UNION ALL "
+										 "SELECT 'SELECT ON ' || "
+										 "string_agg(oid::regclass::text, ', ') FROM given "
+										 "WHERE object = 'relation' AND secret = '{}' HAVING "
+										 "count(*) > 0 UNION ALL "
+										 "SELECT 'SELECT (' || "
+										 "string_agg(quote_ident(a.attname), ', ') || ') ON ' "
+										 "|| "
+										 "g.oid::regclass::text FROM given g JOIN pg_attribute "
+										 "a ON a.attrelid = g.oid AND "
+										 "a.attnum > 0 AND NOT a.attisdropped AND a.attname <> "
+										 "ALL (g.secret::name[]) "
+										 "WHERE g.object = 'relation' AND g.secret <> '{}' "
+										 "GROUP BY g.oid",
+	.nargs = 2,
+	.argtypes = {TEXTOID, REGROLEOID}};
 
 static SqlQuery lock_levels = {.sql = "LOCK TABLE billing.usage_level IN SHARE ROW EXCLUSIVE MODE"};
 
@@ -85,9 +102,10 @@ static SqlQuery delete_level = {
 	.nargs = 2,
 	.argtypes = {REGROLEOID, TEXTOID}};
 
-static SqlQuery select_levels = {.sql = "SELECT level FROM billing.usage_level WHERE role = $1",
-								 .nargs = 1,
-								 .argtypes = {REGROLEOID}};
+/* DROP ROLE leaves its number behind, which another role may have later. */
+static SqlQuery forget_dropped_roles = {
+	.sql = "DELETE FROM billing.usage_level l WHERE NOT EXISTS "
+		   "(SELECT FROM pg_catalog.pg_roles r WHERE r.oid = l.role)"};
 
 static char *
 level_argument(FunctionCallInfo fcinfo, int n)
@@ -157,11 +175,11 @@ execute(const char *verb, const char *what, const char *preposition, Oid role)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
 }
 
-/* GRANT or REVOKE of everything that the level may use. */
+/* GRANT or REVOKE of what the level may use; has: whose other levels are to be left alone. */
 static void
-apply(const char *verb, const char *preposition, Oid role, const char *level)
+apply(const char *verb, const char *preposition, Oid role, const char *level, NullableDatum has)
 {
-	int count = (int) query_execute(&select_grants, (NullableDatum[]){arg_text(level)});
+	int count = (int) query_execute(&select_grants, (NullableDatum[]){arg_text(level), has});
 	char **grants = palloc(sizeof(char *) * count);
 
 	for (int i = 0; i < count; i++)
@@ -171,17 +189,10 @@ apply(const char *verb, const char *preposition, Oid role, const char *level)
 }
 
 static void
-apply_recorded(Oid role)
+lock_recorded_levels(void)
 {
-	int count =
-		(int) query_execute(&select_levels, (NullableDatum[]){arg_datum(ObjectIdGetDatum(role))});
-	char *recorded[lengthof(levels)];
-
-	Assert(count <= (int) lengthof(levels));
-	for (int i = 0; i < count; i++)
-		recorded[i] = query_text(i, 1);
-	for (int i = 0; i < count; i++)
-		apply("GRANT", "TO", role, recorded[i]);
+	query_execute(&lock_levels, NULL);
+	query_execute(&forget_dropped_roles, NULL);
 }
 
 /*
@@ -201,11 +212,11 @@ billing_grant_usage_to(PG_FUNCTION_ARGS)
 
 	call_enter(&call);
 	check_grantor(&call, role, level);
-	query_execute(&lock_levels, NULL);
+	lock_recorded_levels();
 	check_all_classified();
 	query_execute(&insert_level,
 				  (NullableDatum[]){arg_datum(ObjectIdGetDatum(role)), arg_text(level)});
-	apply("GRANT", "TO", role, level);
+	apply("GRANT", "TO", role, level, arg_null());
 	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();
@@ -214,8 +225,8 @@ billing_grant_usage_to(PG_FUNCTION_ARGS)
 /*
  * billing.revoke_usage_from(role name, level text) → void
  *
- * Takes the level back; what another level of the role gives stays. A role that
- * does not have it stays as it is. Errors: those of grant_usage_to.
+ * Takes the level back; what another level of the role gives is left as it is, and
+ * nothing is granted. A role that does not have it stays as it is. Errors: those of grant_usage_to.
  */
 Datum
 billing_revoke_usage_from(PG_FUNCTION_ARGS)
@@ -226,13 +237,10 @@ billing_revoke_usage_from(PG_FUNCTION_ARGS)
 
 	call_enter(&call);
 	check_grantor(&call, role, level);
-	query_execute(&lock_levels, NULL);
+	lock_recorded_levels();
 	if (query_execute(&delete_level,
 					  (NullableDatum[]){arg_datum(ObjectIdGetDatum(role)), arg_text(level)}) == 1)
-	{
-		apply("REVOKE", "FROM", role, level);
-		apply_recorded(role);
-	}
+		apply("REVOKE", "FROM", role, level, arg_datum(ObjectIdGetDatum(role)));
 	audit_write(fcinfo, &call, NULL);
 	call_leave(&call);
 	PG_RETURN_VOID();

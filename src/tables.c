@@ -207,6 +207,7 @@ tables_oid(TableId table)
 	if (unlikely(!OidIsValid(table_oids[table])))
 	{
 		const TableInfo *info = &table_info[table];
+		uint64 before = generation;
 		Oid oid = get_relname_relid(info->name, tables_schema());
 
 		if (!OidIsValid(oid))
@@ -214,6 +215,9 @@ tables_oid(TableId table)
 							errmsg("table billing.%s does not exist", info->name),
 							errhint("Run CREATE EXTENSION billing CASCADE.")));
 		check_columns(info, oid);
+		/* what is heard of between the look-ups and now may be about this table */
+		if (before != generation)
+			return oid;
 		table_oids[table] = oid;
 	}
 	return table_oids[table];

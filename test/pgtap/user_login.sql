@@ -1,7 +1,7 @@
 -- Logins: clients a user is known by, renewed hashes, imported hashes, erased users, restored rows.
 BEGIN;
 
-SELECT plan(49);
+SELECT plan(51);
 
 SET billing.password_memory = '19MB';
 SET billing.login_attempts = 2;
@@ -80,7 +80,15 @@ SELECT isnt_empty(format('SELECT 1 FROM billing.event WHERE kind = ''password_ch
 -- Erasing
 SELECT billing.grant_tokens(:'a', 10);
 SELECT billing.consume_tokens(:'a', 1, user_id => :'bob');
+SELECT min(client::text) AS client FROM billing.login_client WHERE user_id = :'bob' \gset
+ANALYZE;
 SELECT lives_ok(format('SELECT billing.erase_user(%L)', :'bob'), 'a person is erased');
+CREATE FUNCTION pg_temp.sampled(what text) RETURNS SETOF text LANGUAGE sql AS
+    'SELECT format(''%s.%s'', tablename, attname) FROM pg_stats WHERE schemaname = ''billing''
+        AND strpos(concat_ws('' '', most_common_vals::text, histogram_bounds::text, most_common_elems::text), what) > 0';
+SELECT isnt_empty(format('SELECT pg_temp.sampled(%L)', :'bob'), 'what was sampled of its rows can be found');
+SELECT is_empty(format('SELECT pg_temp.sampled(w) FROM unnest(ARRAY[''bob@example.com'', %L, %L]) w', :'before', :'client'),
+    'nor has the planner kept its address, hash or clients');
 SELECT is((SELECT to_jsonb(u) - 'account_id' - 'user_id' - 'added_at' - 'removed_at' FROM billing.account_user u WHERE user_id = :'bob'),
     '{"role": "member", "email": null, "added_by": null, "email_key": null, "disabled_at": null, "password_hash": null}', 'nothing is left of it');
 SELECT is_empty(format('SELECT 1 FROM billing.login_client WHERE user_id = %L', :'bob'), 'nor of its clients');

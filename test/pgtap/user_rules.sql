@@ -2,7 +2,7 @@
 -- function and by plain DML, as an administrator.
 BEGIN;
 
-SELECT plan(76);
+SELECT plan(78);
 
 SET billing.password_memory = '19MB';
 SELECT billing.create_plan('free', 'free', user_limit => 3);
@@ -142,6 +142,10 @@ UPDATE billing.account_user SET removed_at = now() WHERE email = 'gone@example.c
 SELECT is(pg_temp.id('gone@example.com'), NULL, 'plain UPDATE erases as well');
 SELECT throws_ok('SELECT billing.remove_user(NULL)', '22004', 'user_id must not be null');
 SELECT throws_ok('SELECT billing.remove_user(gen_random_uuid())', 'PB013', 'user does not exist');
+
+-- All at once
+SELECT throws_ok('TRUNCATE billing.' || t || ' CASCADE', 'PB012', 'rows of billing.account_user cannot be truncated', 'no TRUNCATE of ' || t)
+  FROM unnest('{account_user,role}'::text[]) t;
 
 -- The last admin
 SELECT throws_ok(format('SELECT billing.remove_user(%L)', :'boss'), 'PB017', 'the last admin of an account must stay while others remain');

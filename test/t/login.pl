@@ -173,6 +173,26 @@ for my $function (qw(pg_cancel_backend pg_terminate_backend))
     is(end_slow($first), "no_active_plan\n", 'of nobody else');
 }
 is(sql($places), 0, 'no place is taken for ever');
+
+# Whoever waits meets the password that is set meanwhile, and the hash that another login has renewed.
+my $ada = sql(q{SELECT user_id FROM billing.account_user WHERE email = 'ada@example.com'});
+my $awaited = q{SELECT count(*) FROM pg_locks WHERE objsubid = 176 AND NOT granted};
+my $setter = $node->background_psql('postgres');
+$setter->query("BEGIN; SELECT billing.set_user_password('$ada', 'brand new word 22')");
+$first = begin_slow();
+my @queued = map { session("SELECT login('ada\@example.com', '$_');") } 'correct horse battery', 'brand new word 22';
+$node->poll_query_until('postgres', $awaited, '2') or die 'nobody waits';
+$setter->query('COMMIT');
+end_slow($first);
+is_deeply([ map { result($_) } @queued ], [ "invalid_credentials\n", "no_active_plan\n" ], 'the old password is refused to who waited, the new one is not');
+$setter->query("SELECT billing.set_user_password('$ada', 'correct horse battery')");
+$setter->quit;
+$first = begin_slow();
+@queued = map { session("SET billing.password_memory = '24MB'; $one") } 1, 2;
+$node->poll_query_until('postgres', $awaited, '2') or die 'nobody waits';
+end_slow($first);
+is_deeply([ map { result($_) } @queued ], [ ("no_active_plan\n") x 2 ], 'a renewed hash is of the same password');
+sql("SELECT billing.set_user_password('$ada', 'correct horse battery')");
 is(sql(q{SELECT login('ada@example.com', 'correct horse battery')}), 'no_active_plan', 'a login that was cancelled is no failed one');
 
 # What is remembered: nothing that a ROLLBACK takes back, nothing beyond a restart
@@ -183,6 +203,25 @@ is(sql(q{SELECT login('slow@example.com', 'correct horse battery')}), 'no_active
 is($node->safe_psql('template1', 'SELECT 1'), 1, 'other databases are there');
 $node->restart;
 is(sql(q{SELECT login('ada@example.com', 'correct horse battery')}), 'no_active_plan', 'a restart forgets');
+
+# What ends a lock-out counts from its commit on
+my $right = q{SELECT login('ada@example.com', 'correct horse battery')};
+my $forgiving = "SELECT billing.set_user_password('$ada', 'temporary horse 5')";
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 5;
+sql("BEGIN; $_; ROLLBACK")
+  for $forgiving, "SAVEPOINT s; $forgiving; RELEASE s", map { "SELECT billing.$_(user_id) FROM billing.account_user ORDER BY user_id = '$ada'" } qw(remove_user erase_user);
+sql("BEGIN; SAVEPOINT s; $forgiving; ROLLBACK TO s; COMMIT");
+is(sql($right), 'invalid_credentials', 'no lock-out is ended by what is rolled back');
+is(sql("BEGIN; $forgiving; SELECT login('ada\@example.com', 'wrong'); SELECT login('ada\@example.com', 'temporary horse 5'); ROLLBACK"),
+    "\ninvalid_credentials\nno_active_plan", 'within the transaction it has ended');
+is(sql($right), 'invalid_credentials', 'until that is rolled back');
+sql("BEGIN; SAVEPOINT s; SELECT billing.set_user_password('$ada', 'correct horse battery'); RELEASE s; SELECT login('ada\@example.com', 'wrong'); COMMIT");
+is(sql($right), 'no_active_plan', 'it is ended by what is committed');
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 4;
+sql("BEGIN; SELECT billing.set_user_password('$ada', 'correct horse battery'); SELECT login('ada\@example.com', 'wrong'); COMMIT");
+sql(q{SELECT login('ada@example.com', 'wrong')}) for 1 .. 4;
+is(sql($right), 'invalid_credentials', 'which begins the count anew, with what was got wrong since');
+$node->restart;
 
 # Many wrong passwords at once are no more guesses than five
 my @guesses = map { session(q{SELECT login('ada@example.com', 'wrong');}) } 1 .. 30;

@@ -49,9 +49,9 @@ foreach my $version (@versions)
     is(contents($node, $database), $contents, "$version: every row is as it was");
     is(answers($node, $database), $answers, "$version: every answer, too");
     # What roles were granted is no part of an installation; taken back before the comparison.
-    $node->safe_psql($database, 'SELECT billing.grant_usage_to(role::name, level) FROM billing.usage_level');
+    $node->safe_psql($database, 'SELECT billing.grant_usage_to(rolname, level) FROM billing.usage_level JOIN pg_roles r ON r.oid = role');
     is($node->safe_psql($database, q{SELECT bool_and(has_table_privilege('every_kind_report', 'billing.open_hold', 'SELECT'))}), 't', "$version: roles get what is new");
-    $node->safe_psql($database, q{SELECT billing.revoke_usage_from(role::name, level) FROM billing.usage_level});
+    $node->safe_psql($database, q{SELECT billing.revoke_usage_from(rolname, level) FROM billing.usage_level JOIN pg_roles r ON r.oid = role});
     same_catalog($version, catalog($node, $database), $fresh);
     $node->safe_psql($database, q{SELECT billing.grant_usage_to('every_kind_app', 'application')});
     goes_on("$version, updated", $node, $database);

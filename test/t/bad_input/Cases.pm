@@ -221,7 +221,7 @@ sub any_amount { my (%override) = @_; return amount(foreign => 'ok', %override) 
 sub number { my (%override) = @_; return argument('3', null => '=', zero => 'ok', negative => 'ok', nan => '22023', infinite => '22023', minus_infinite => '22023', huge => '22003', tiny => 'ok', %override) }
 
 # Functions with an argument of type internal: SQL finds none to call, not even with NULL. What they do
-# is seen by aggregates and binary COPY.
+# is seen by aggregates, binary COPY and plans.
 sub not_from_sql
 {
     my ($types) = $_[0] =~ /\((.*)\)/;
@@ -352,6 +352,10 @@ our %functions = (
     'bind_account(text)' => { args => [ wrong('(SELECT token FROM public.bad_input_binding)', 'PB006') ], read_only => 'ok' },
     'rotate_binding_key()' => [],
     'visible(uuid)' => [ { valid => $account, answers => { null => '=false', map { $_ => '=true' } qw(nil unknown largest) } } ],
+    'first_visible()' => [],
+    'last_visible()' => [],
+    (map { my ($type, $value) = @$_; ("shown(uuid,$type)" => [ argument($account, map { $_ => 'ok' } keys %{ $bad{uuid} }),
+        argument($value, map { $_ => 'ok' } keys %{ $bad{$type} }) ]) } [ 'uuid', $account ], [ 'text', "'x'" ], [ 'timestamp with time zone', 'now()' ]),
     'grant_usage_to(name,text)' => [ database_role(), word("'reporting'") ],
     'revoke_usage_from(name,text)' => [ database_role(), word("'reporting'") ],
 
@@ -384,7 +388,7 @@ our %functions = (
     (map { ("amount_$_(billing.amount,billing.amount)" => [ amount(), amount() ]) } qw(lt le ge gt smaller larger)),
     'amount_hash(billing.amount)' => [ any_amount() ],
     'amount_hash_extended(billing.amount,bigint)' => [ any_amount(), argument(1, null => '=', map { $_ => 'ok' } qw(zero negative least most)) ],
-    (map { ($_ => not_from_sql($_)) } 'amount_recv(internal)', 'amount_sum_add(internal,billing.amount)', 'amount_sum_remove(internal,billing.amount)', 'amount_sum_combine(internal,internal)',
+    (map { ($_ => not_from_sql($_)) } 'plan_visible(internal)', 'amount_recv(internal)', 'amount_sum_add(internal,billing.amount)', 'amount_sum_remove(internal,billing.amount)', 'amount_sum_combine(internal,internal)',
         'amount_sum_serialize(internal)', 'amount_sum_deserialize(bytea,internal)', 'amount_sum_final(internal)'),
     'sum(billing.amount)' => [ any_amount() ],
     'min(billing.amount)' => [ any_amount() ],
