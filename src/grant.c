@@ -170,8 +170,12 @@ billing_grant_tokens(PG_FUNCTION_ARGS)
 	call_enter(&call);
 	/* its row says when the next of its grants ends */
 	if (terms.subscription_id != NULL)
+	{
 		lock_account(terms.account, LOCK_PLANS, ExclusiveLock);
-	lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);
+		(void) lock_tokens_after_plans(terms.account, RowExclusiveLock);
+	}
+	else
+		lock_account(terms.account, LOCK_TOKENS, RowExclusiveLock);
 	account_require(&account, terms.account);
 	if (!replay(grant_id, &terms, !PG_ARGISNULL(2)))
 	{

@@ -238,10 +238,23 @@ enter_ledger(const LOCKTAG *account, LOCKMODE mode, bool wait)
 	return false;
 }
 
+static int *
+count_of(LockPurpose purpose, LOCKMODE mode)
+{
+	return mode == RowExclusiveLock ? &taken.shared[purpose] : &taken.others[purpose];
+}
+
+/* Whether this transaction has locked so many accounts that the next is to be all. */
+static bool
+is_wide(LockPurpose purpose, LOCKMODE mode)
+{
+	note_transaction();
+	return *count_of(purpose, mode) >= settings_batch_lock_limit;
+}
+
 static bool
 acquire(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode, bool wait, bool *fresh)
 {
-	int *count;
 	LOCKTAG tag;
 	bool new;
 
@@ -249,15 +262,14 @@ acquire(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode, bool wait,
 	*fresh = false;
 	if (is_covered(purpose, mode))
 		return true;
-	count = mode == RowExclusiveLock ? &taken.shared[purpose] : &taken.others[purpose];
-	if (*count >= settings_batch_lock_limit && lock_all(purpose, mode, wait))
+	if (is_wide(purpose, mode) && lock_all(purpose, mode, wait))
 		return true;
 	make_tag(&tag, account, purpose);
 	if (!obtain(&tag, mode, wait, &new) || !enter_scope(&tag, purpose, mode, wait) ||
 		(purpose == LOCK_TOKENS && !enter_ledger(&tag, mode, wait)))
 		return false;
 	*fresh = new;
-	*count += *fresh;
+	*count_of(purpose, mode) += *fresh;
 	if (purpose == LOCK_TOKENS && mode == ExclusiveLock)
 		engine_retire(account);
 	return true;
@@ -311,6 +323,52 @@ lock_account_if_free(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mod
 	return acquire(account, purpose, mode, false, &fresh);
 }
 
+/* How often to let go before waiting with what one has, whatever comes of it. */
+#define LOCK_PATIENCE 16
+
+static bool
+holds(const pg_uuid_t *account, LockPurpose purpose)
+{
+	LOCKTAG tag;
+
+	make_tag(&tag, account, purpose);
+	return compat_lock_held_by_me(&tag, ExclusiveLock);
+}
+
+/*
+ * Tokens for whoever has taken the account's plans. Who spends in a transaction
+ * that goes on to order would wait for us, and we for him: so we wait without the
+ * plans. True: they were let go of meanwhile, and what was read under them may be
+ * otherwise; tokens are held exclusively then, whatever the mode.
+ */
+bool
+lock_tokens_after_plans(const pg_uuid_t *account, LOCKMODE mode)
+{
+	if (is_wide(LOCK_TOKENS, mode))
+	{
+		lock_account(account, LOCK_TOKENS, mode);
+		return false;
+	}
+	if (lock_account_if_free(account, LOCK_TOKENS, mode))
+		return false;
+	for (int i = 0; i < LOCK_PATIENCE && holds(account, LOCK_PLANS); i++)
+	{
+		lock_account_release(account, LOCK_PLANS, ExclusiveLock);
+		lock_account(account, LOCK_TOKENS, ExclusiveLock);
+		if (lock_account_if_free(account, LOCK_PLANS, ExclusiveLock))
+			return true;
+		if (!holds(account, LOCK_TOKENS))
+			break;
+		lock_account_release(account, LOCK_TOKENS, ExclusiveLock);
+		lock_account(account, LOCK_PLANS, ExclusiveLock);
+		if (lock_account_if_free(account, LOCK_TOKENS, ExclusiveLock))
+			return true;
+	}
+	lock_account(account, LOCK_PLANS, ExclusiveLock);
+	lock_account(account, LOCK_TOKENS, ExclusiveLock);
+	return true;
+}
+
 /* For changes that only add: additions do no harm to those who spend meanwhile. */
 void
 lock_plan_addition(const pg_uuid_t *account)
@@ -324,7 +382,7 @@ void
 lock_plan_change(const pg_uuid_t *account)
 {
 	lock_account(account, LOCK_PLANS, ExclusiveLock);
-	lock_account(account, LOCK_TOKENS, ExclusiveLock);
+	(void) lock_tokens_after_plans(account, ExclusiveLock);
 }
 
 /* No account has the nil uuid. */

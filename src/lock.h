@@ -3,7 +3,8 @@
  *	  Locks on an account, held to the transaction's end.
  *
  * Taken in the order of LockPurpose, so that our own functions cannot deadlock
- * with each other.
+ * with each other. A transaction that spends and then changes plans takes them
+ * the other way round: who waits for tokens therefore lets go of plans.
  */
 #ifndef BILLING_LOCK_H
 #define BILLING_LOCK_H
@@ -46,6 +47,7 @@ extern bool lock_account_fresh(const pg_uuid_t *account, LockPurpose purpose, LO
 extern void lock_account_release(const pg_uuid_t *account, LockPurpose purpose, LOCKMODE mode);
 extern void lock_plan_addition(const pg_uuid_t *account);
 extern void lock_plan_change(const pg_uuid_t *account);
+extern bool lock_tokens_after_plans(const pg_uuid_t *account, LOCKMODE mode);
 
 extern void lock_restore(void);
 extern bool lock_unless_restored(void);

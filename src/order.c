@@ -296,7 +296,7 @@ fulfil_if_free(const pg_uuid_t *order_id, const Account *account)
 
 	if (!order_read(&order, order_id) || !amount_is_zero(&order.due))
 		return;
-	purchase_lock_tokens(&order, account);
+	lock_account(&account->id, LOCK_TOKENS, purchase_token_mode(&order, account));
 	now = account_verb_time(account);
 	(void) expiry_run_account(account, now);
 	if (!order_read(&order, order_id) || order.status != ORDER_OPEN)

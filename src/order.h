@@ -47,7 +47,7 @@ extern void order_close_overtaken(const pg_uuid_t *account, const pg_uuid_t *sub
 extern void order_close_unfunded(const pg_uuid_t *account, const char *currency, TimestampTz now);
 
 /* purchase.c */
-extern void purchase_lock_tokens(const Order *order, const Account *account);
+extern LOCKMODE purchase_token_mode(const Order *order, const Account *account);
 extern bool purchase_outlived(const Order *order, TimestampTz now);
 extern void purchase_make(const Order *order, const Account *account, TimestampTz now,
 						  pg_uuid_t *subscription_id);

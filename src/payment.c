@@ -265,6 +265,17 @@ require_order(Order *order, const pg_uuid_t *order_id)
 						errhint("billing.order_plan returns the id of an order.")));
 }
 
+/*
+ * Takes the second of the locks. Who waits for it lets others pay meanwhile: true
+ * if one of them brought this very notice.
+ */
+static bool
+came_meanwhile(Receipt *receipt, const Notice *notice, const Order *order, const Account *account)
+{
+	return lock_tokens_after_plans(&account->id, purchase_token_mode(order, account)) &&
+		   replay(receipt, notice);
+}
+
 #define RECEIPT_COLUMNS 5
 
 static Datum
@@ -313,10 +324,10 @@ billing_record_payment(PG_FUNCTION_ARGS)
 	call_enter(&call);
 	require_order(&order, notice.order_id);
 	lock_account(&order.account_id, LOCK_PLANS, ExclusiveLock);
-	if (!replay(&receipt, &notice))
+	account_require(&account, &order.account_id);
+	if (!replay(&receipt, &notice) && !came_meanwhile(&receipt, &notice, &order, &account))
 	{
 		account_require(&account, &order.account_id);
-		purchase_lock_tokens(&order, &account);
 		now = account_verb_time(&account);
 		(void) expiry_run_account(&account, now);
 		require_order(&order, notice.order_id);

@@ -12,7 +12,6 @@
 
 #include "errors.h"
 #include "event.h"
-#include "lock.h"
 #include "order.h"
 #include "outbox.h"
 #include "succession.h"
@@ -33,16 +32,13 @@ replaces(const Order *order)
 }
 
 /*
- * The second of the locks, after the account's plan lock: replacing takes
+ * How the account's tokens are to be locked, after its plans: replacing takes
  * something away from those who spend.
  */
-void
-purchase_lock_tokens(const Order *order, const Account *account)
+LOCKMODE
+purchase_token_mode(const Order *order, const Account *account)
 {
-	if (replaces(order))
-		lock_account(&account->id, LOCK_TOKENS, ExclusiveLock);
-	else
-		subscription_lock_tokens(account, order->plan);
+	return replaces(order) ? ExclusiveLock : subscription_token_mode(account, order->plan);
 }
 
 /* What is given for later is not held yet, unless the order was for a period behind it. */
@@ -235,7 +231,7 @@ purchase_outlived(const Order *order, TimestampTz now)
 }
 
 /*
- * The caller holds both of the account's locks (purchase_lock_tokens), and the
+ * The caller holds both of the account's locks (purchase_token_mode), and the
  * order is open.
  */
 void

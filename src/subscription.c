@@ -169,18 +169,17 @@ subscription_held(Subscription *subscription, const pg_uuid_t *account, const ch
 }
 
 /*
- * The second of the locks under which the plan may be bought or renewed, after
- * the account's plan lock: renewing only adds, unless that moves what is
- * scheduled to follow.
+ * How the account's tokens are locked, after its plans, when the plan is bought or
+ * renewed: that only adds, unless it moves what is scheduled to follow.
  */
-void
-subscription_lock_tokens(const Account *account, const char *plan)
+LOCKMODE
+subscription_token_mode(const Account *account, const char *plan)
 {
 	bool moves = query_execute(&select_followed,
 							   (NullableDatum[]){arg_uuid(&account->id), arg_text(plan),
 												 arg_time(account_verb_time(account))}) > 0;
 
-	lock_account(&account->id, LOCK_TOKENS, moves ? ExclusiveLock : RowExclusiveLock);
+	return moves ? ExclusiveLock : RowExclusiveLock;
 }
 
 /* Where a subscription's calendar stands after one more period. */
@@ -534,7 +533,8 @@ billing_subscribe(PG_FUNCTION_ARGS)
 	call_enter(&call);
 	lock_account(account_id, LOCK_PLANS, ExclusiveLock);
 	account_require(&account, account_id);
-	subscription_lock_tokens(&account, code);
+	if (lock_tokens_after_plans(account_id, subscription_token_mode(&account, code)))
+		account_require(&account, account_id);
 	if (!replay_subscribe(result, account_id, code, fcinfo, terms.key))
 	{
 		if (account.suspended)

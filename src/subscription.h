@@ -6,6 +6,8 @@
 #ifndef BILLING_SUBSCRIPTION_H
 #define BILLING_SUBSCRIPTION_H
 
+#include "storage/lockdefs.h"
+
 #include "account.h"
 #include "plan.h"
 
@@ -51,7 +53,7 @@ extern bool subscription_to_renew(Subscription *held, const Account *account, Ti
 extern bool
 subscription_in_the_way(const Account *account, const char *plan, TimestampTz effective_at,
 						TimestampTz expires_at, const pg_uuid_t *but, TimestampTz *begins);
-extern void subscription_lock_tokens(const Account *account, const char *plan);
+extern LOCKMODE subscription_token_mode(const Account *account, const char *plan);
 extern void subscription_begin(pg_uuid_t *subscription_id, const Account *account, TimestampTz now,
 							   const PeriodTerms *terms);
 extern void subscription_renew(Subscription *subscription, const Account *account, TimestampTz now,

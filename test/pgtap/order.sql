@@ -248,7 +248,9 @@ SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account
     $$paid = '1000 USD'$$, $$paid = NULL$$, $$price = '1 USD'$$, 'version = 2', 'plan = plan || 1', $$kind = 'token'$$, $$apps = '{drive}'$$, 'order_id = NULL', 'grant_id = gen_random_uuid()',
     'period_no = period_no + 10', 'subscription_id = gen_random_uuid()', $$idempotency_key = 'x'$$, 'created_at = now()']) change;
 SELECT throws_ok('DELETE FROM billing.subscription_period WHERE account_id = pg_temp.account(6)', 'PB012', NULL, 'periods stay');
+SET LOCAL client_min_messages = warning;
 SELECT throws_ok('TRUNCATE billing.subscription_period CASCADE', 'PB012', NULL, 'all of them');
+RESET client_min_messages;
 SELECT lives_ok($$UPDATE billing.subscription_period SET credited = '1 USD', refunded = '2 USD', void = true, expires_at = expires_at - interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'what happens to a period may be written');
 SELECT lives_ok($$UPDATE billing.subscription_period SET refunded = '3 USD', effective_at = effective_at + interval '1 day' WHERE account_id = pg_temp.account(6) AND period_no = 2$$, 'more may be paid back');
 SELECT throws_ok(format('UPDATE billing.subscription_period SET %s WHERE account_id = pg_temp.account(6) AND period_no = 2', change), 'PB012', NULL, 'but not taken back: ' || change) FROM unnest(ARRAY[
