@@ -18,6 +18,7 @@ CREATE TABLE billing.subscription (
     started_at      timestamptz,
     announced       timestamptz,
     grant_ends_at   timestamptz,
+    exhausted_entry_no bigint,
     PRIMARY KEY (account_id, subscription_id),
     CONSTRAINT subscription_time_check CHECK (effective_at < expires_at),
     CONSTRAINT subscription_kind_check CHECK (kind IN ('subscription', 'token')),
@@ -48,6 +49,7 @@ COMMENT ON COLUMN billing.subscription.replaced_by IS 'The subscription that too
 COMMENT ON COLUMN billing.subscription.started_at IS 'When its start was written down as an event; NULL: not yet. Access never waits for it.';
 COMMENT ON COLUMN billing.subscription.announced IS 'The end that the event subscription_expiring has told of; NULL: none. A renewal moves the end, which is told of anew.';
 COMMENT ON COLUMN billing.subscription.grant_ends_at IS 'Of a token plan: the first end of its grants that was not looked at yet, as the plan may be lost by it before its own end; NULL: none ends. Access never waits for it.';
+COMMENT ON COLUMN billing.subscription.exhausted_entry_no IS 'The newest entry of the account''s ledger when it was last told that the plan has no tokens; NULL: it never was. What was taken since is told of again.';
 
 CREATE TABLE billing.subscription_period (
     account_id      uuid NOT NULL,

@@ -132,6 +132,7 @@ apply_checkpoint(GrantBalance *grant, const pg_uuid_t *account, Snapshot snapsho
 	{
 		grant->consumed = probe_int64(&probe, CHECKPOINT_CONSUMED);
 		grant->entries = probe_int64(&probe, CHECKPOINT_ENTRIES);
+		grant->summed_through = probe_int64(&probe, CHECKPOINT_THROUGH_ENTRY_NO);
 	}
 	probe_end(&probe);
 }

@@ -26,6 +26,7 @@ typedef struct GrantBalance
 	bool voided;
 	TimestampTz voided_at;     /* if it is */
 	bool in_tail;              /* moved since the newest checkpoint */
+	int64 summed_through;      /* of the grant's own newest checkpoint; 0: none */
 	int64 undecided;           /* by transactions in progress, either way */
 	TransactionId in_progress; /* one of those of others; invalid: none */
 } GrantBalance;

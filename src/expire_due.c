@@ -91,7 +91,7 @@ static int64
 pass_accounts(int64 max_rows)
 {
 	pg_uuid_t list[SWEEP_PORTION];
-	UpkeepRequest request = {.wants = UPKEEP_LOW};
+	UpkeepRequest request = {.wants = UPKEEP_TELL};
 	int64 done = 0;
 	Sweep sweep;
 

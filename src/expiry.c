@@ -15,6 +15,7 @@
 #include "utils/snapmgr.h"
 
 #include "event.h"
+#include "exhaustion.h"
 #include "expiry.h"
 #include "grant_end.h"
 #include "holding.h"
@@ -90,9 +91,14 @@ expiry_any_in_force(const Account *account, TimestampTz at)
 	return found;
 }
 
-/* A token plan that was empty before its end was lost when it became empty. */
+/*
+ * Whether the subscription was in force at the instant, or has been lost before and
+ * that is not told of: then it is now. A token plan that was empty before its end
+ * was lost when it became empty.
+ */
 static bool
-was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz at)
+was_in_force(const Account *account, const pg_uuid_t *subscription_id, TimestampTz at,
+			 bool or_untold)
 {
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Account unsuspended = *account;
@@ -103,7 +109,8 @@ was_in_force(const Account *account, const pg_uuid_t *subscription_id, Timestamp
 	holding_load_past(&holdings, &unsuspended, at, snapshot);
 	for (int i = 0; i < holdings.count; i++)
 		if (memcmp(holdings.items[i].subscription_id.data, subscription_id->data, UUID_LEN) == 0)
-			found = holdings.items[i].in_force;
+			found = holdings.items[i].in_force ||
+					(or_untold && exhaustion_is_untold(&holdings, subscription_id));
 	UnregisterSnapshot(snapshot);
 	return found;
 }
@@ -186,7 +193,7 @@ write_event(const Account *account, const char *kind, const Due *due)
 static bool
 end_subscription(const Account *account, const Due *due)
 {
-	bool was = was_in_force(account, &due->id, due->at - 1);
+	bool was = was_in_force(account, &due->id, due->at - 1, true);
 
 	query_execute(&mark_ended, (NullableDatum[]){arg_uuid(&account->id), arg_uuid(&due->id)});
 	write_event(account, due->replaced ? "subscription_replaced" : "subscription_expired", due);
@@ -199,12 +206,15 @@ end_subscription(const Account *account, const Due *due)
 static bool
 end_grant(const Account *account, const Due *due)
 {
-	bool lost =
-		was_in_force(account, &due->id, due->at - 1) && !was_in_force(account, &due->id, due->at);
+	bool lost = was_in_force(account, &due->id, due->at - 1, true) &&
+				!was_in_force(account, &due->id, due->at, false);
 
 	grant_end_passed(&account->id, &due->id, due->at);
 	if (lost)
+	{
 		write_event(account, "tokens_exhausted", due);
+		exhaustion_told(&account->id, &due->id);
+	}
 	return lost;
 }
 

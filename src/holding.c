@@ -186,6 +186,16 @@ holding_any_in_force(const Holdings *holdings, const char *app, const char *plan
 	return false;
 }
 
+/* Whether the subscription is in its time and not in force. */
+bool
+holding_is_empty(const Holdings *holdings, const pg_uuid_t *subscription)
+{
+	for (int i = 0; i < holdings->count; i++)
+		if (memcmp(holdings->items[i].subscription_id.data, subscription->data, UUID_LEN) == 0)
+			return !holdings->items[i].in_force;
+	return false;
+}
+
 /* The one in force that lasts longest, then by code; NULL: none. */
 const Holding *
 holding_longest(const Holdings *holdings, const char *app)

@@ -47,6 +47,7 @@ holding_load_past(Holdings *holdings, const Account *account, TimestampTz at, Sn
 extern const Balances *holding_balances(Holdings *holdings);
 extern bool holding_covers(const Holding *holding, const char *app);
 extern bool holding_any_in_force(const Holdings *holdings, const char *app, const char *plan);
+extern bool holding_is_empty(const Holdings *holdings, const pg_uuid_t *subscription);
 extern const Holding *holding_longest(const Holdings *holdings, const char *app);
 extern Reason holding_why_none(Holdings *holdings, const char *app);
 extern PlanVersion *holding_version(const Holdings *holdings, const Holding *holding);

@@ -196,9 +196,8 @@ grant_request(const SpendRequest *request, SpendAnswer *answer, int64 remaining,
 
 /*
  * The last token of a grant is gone. If that puts a token plan out of force, it
- * is written down, with the assignment of the free plan unless another plan is
- * in force. What others are taking in transactions still in progress counts as
- * taken: otherwise the last two could each leave it to the other.
+ * is to be told of. What others are taking in transactions still in progress
+ * counts as taken: otherwise the last two could each leave it to the other.
  */
 static void
 note_exhaustion(const SpendRequest *request, TimestampTz now, const EnginePart *parts, int count)
@@ -206,19 +205,22 @@ note_exhaustion(const SpendRequest *request, TimestampTz now, const EnginePart *
 	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
 	Account account;
 	Holdings holdings;
+	bool lost = false;
 
 	if (account_read(&account, request->account, snapshot))
 	{
 		holding_load_undecided(&holdings, &account, now, snapshot);
-		for (int i = 0; i < count; i++)
+		for (int i = 0; i < count && !lost; i++)
 		{
 			const GrantBalance *grant = balance_find(&holdings.balances, &parts[i].grant);
 
-			if (grant != NULL && grant->has_subscription)
-				exhaustion_note(&holdings, &grant->subscription_id);
+			lost = grant != NULL && grant->has_subscription &&
+				   holding_is_empty(&holdings, &grant->subscription_id);
 		}
 	}
 	UnregisterSnapshot(snapshot);
+	if (lost)
+		exhaustion_suspected(&account, now);
 }
 
 /* False: the key turned out to be in use, and nothing is left of what was written. */

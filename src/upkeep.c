@@ -117,7 +117,7 @@ find(Oid database, const pg_uuid_t *account)
 /*
  * The end of the transaction will ask the worker to look at the account. False:
  * the caller has to see to it, as there is no queue, or nobody would come in time
- * to sum. That a grant is low can wait, for expire_due() too.
+ * to sum. That a grant is low or a plan lost can wait, for expire_due() too.
  */
 bool
 upkeep_note(const pg_uuid_t *account, uint8 wants)
@@ -153,7 +153,7 @@ push(const UpkeepRequest *note, TimestampTz now)
 		request->database = MyDatabaseId;
 		request->at = now + SUM_PAUSE;
 	}
-	if (note->wants & UPKEEP_LOW)
+	if (note->wants & UPKEEP_TELL)
 		request->at = now;
 	request->wants |= note->wants;
 	request->stamp = ++shared->stamp;
@@ -176,7 +176,7 @@ settle(const OwnRequest *served, TimestampTz now)
 		*request = shared->queue[--shared->count];
 	else
 	{
-		request->at = request->wants & UPKEEP_LOW ? now : now + SUM_PAUSE;
+		request->at = request->wants & UPKEEP_TELL ? now : now + SUM_PAUSE;
 		request->attempts = 0;
 	}
 }
@@ -204,7 +204,7 @@ transaction_ended(XactEvent event, void *arg pg_attribute_unused())
 	LWLockAcquire(&shared->lock, LW_EXCLUSIVE);
 	for (int i = 0; i < own_count; i++)
 		if (!own[i].is_served)
-			lost |= !push(&own[i].request, now) && (own[i].request.wants & UPKEEP_LOW);
+			lost |= !push(&own[i].request, now) && (own[i].request.wants & UPKEEP_TELL);
 		else if (event == XACT_EVENT_COMMIT)
 			settle(&own[i], now);
 		else

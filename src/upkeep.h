@@ -1,7 +1,7 @@
 /*
  * upkeep.h
  *	  Accounts that want a look by the background worker: their ledger to be
- *	  summed, or a grant that may have run low.
+ *	  summed, a grant that may have run low, or a plan that may have no tokens.
  *
  * Who spends only notes the account; at the end of the transaction the note goes
  * to a queue in shared memory and wakes the worker. The queue says where to look,
@@ -19,6 +19,10 @@
 /* What an account wants. */
 #define UPKEEP_CHECKPOINT 1
 #define UPKEEP_LOW        2
+#define UPKEEP_EXHAUSTED  4
+
+/* What is to be told as soon as it is certain. */
+#define UPKEEP_TELL (UPKEEP_LOW | UPKEEP_EXHAUSTED)
 
 typedef struct UpkeepRequest
 {

@@ -10,8 +10,10 @@
 #include "account.h"
 #include "call.h"
 #include "checkpoint.h"
+#include "exhaustion.h"
 #include "lock.h"
 #include "low_balance.h"
+#include "outbox.h"
 #include "upkeep.h"
 
 static bool
@@ -24,14 +26,24 @@ account_exists(Account *account, const pg_uuid_t *id)
 	return found;
 }
 
-/* Who buys, orders or expires something has the lock too; nobody who spends. */
+/* Who buys, orders or expires something has the lock too, and who has used the last token of a plan. */
 static int64
-tell_if_free(const Account *account, bool *again)
+tell_if_free(const Account *account, uint8 wants, bool *again)
 {
-	if (lock_account_if_free(&account->id, LOCK_PLANS, ExclusiveLock))
-		return low_balance_tell(account, again);
-	*again = true;
-	return 0;
+	int64 done = 0;
+
+	if (!lock_account_if_free(&account->id, LOCK_PLANS, ExclusiveLock))
+	{
+		*again = true;
+		return 0;
+	}
+	if (wants & UPKEEP_EXHAUSTED)
+		done += exhaustion_tell(account, account_verb_time(account), again);
+	if (done > 0)
+		outbox_notify(&account->id);
+	if (wants & UPKEEP_LOW)
+		done += low_balance_tell(account, again);
+	return done;
 }
 
 static int64
@@ -55,8 +67,8 @@ upkeep_serve(const UpkeepRequest *request)
 	call_enter(&call);
 	if (account_exists(&account, &request->account))
 	{
-		if (request->wants & UPKEEP_LOW)
-			done += tell_if_free(&account, &again);
+		if (request->wants & UPKEEP_TELL)
+			done += tell_if_free(&account, request->wants, &again);
 		if (request->wants & UPKEEP_CHECKPOINT)
 			done += sum_if_free(&account, &again);
 	}

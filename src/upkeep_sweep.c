@@ -41,11 +41,15 @@ static SqlQuery select_since = {
 	.argtypes = {INT4OID}};
 
 static SqlQuery select_portion = {
-	.sql = "SELECT a.account_id, EXISTS (SELECT FROM billing.token_grant g "
+	.sql = "SELECT a.account_id, (EXISTS (SELECT FROM billing.subscription s "
+		   "WHERE s.account_id = a.account_id AND s.kind = 'token' AND NOT s.void "
+		   "AND s.effective_at <= coalesce(a.test_clock, $2) "
+		   "AND s.expires_at > coalesce(a.test_clock, $2)) "
+		   "OR EXISTS (SELECT FROM billing.token_grant g "
 		   "WHERE g.account_id = a.account_id AND g.voided_at IS NULL "
 		   "AND g.expires_at > coalesce(a.test_clock, $2) AND NOT EXISTS (SELECT "
 		   "FROM billing.low_balance b WHERE b.account_id = g.account_id "
-		   "AND b.grant_id = g.grant_id)) AND (a.test_clock IS NOT NULL OR $3 = '-infinity' OR "
+		   "AND b.grant_id = g.grant_id))) AND (a.test_clock IS NOT NULL OR $3 = '-infinity' OR "
 		   "(SELECT l.occurred_at FROM billing.ledger l WHERE l.account_id = a.account_id "
 		   "ORDER BY l.entry_no DESC LIMIT 1) >= $3) "
 		   "FROM (SELECT account_id, test_clock FROM billing.account WHERE account_id > $1 "

@@ -78,13 +78,9 @@ note_event(const pg_uuid_t *account, const pg_uuid_t *grant, int64 tokens, Times
 	event_write(account, "grant_voided", now, &detail);
 }
 
-/*
- * Takes back what nobody has used or held; what is held stays held. The caller
- * is inside a call and holds the account's token lock exclusively. Returns the
- * number of tokens.
- */
-int64
-void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz now)
+/* Returns the number of tokens, and what is known of the grant. */
+static int64
+take_back(GrantBalance *known, const Account *account, const pg_uuid_t *grant_id, TimestampTz now)
 {
 	Snapshot snapshot;
 	Balances balances;
@@ -101,6 +97,7 @@ void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz
 	grant = balance_find(&balances, grant_id);
 	Assert(grant != NULL);
 	tokens = balance_available(grant);
+	*known = *grant;
 	if (tokens > 0)
 		write_entry(&account->id, grant, ledger_next_entry_no(&account->id, balances.last_entry_no),
 					now);
@@ -108,19 +105,20 @@ void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz
 	return tokens;
 }
 
-/* A token plan whose last grant was taken back is out of force. */
-static void
-note_exhaustion(const Account *account, const pg_uuid_t *grant_id, TimestampTz now)
+/*
+ * Takes back what nobody has used or held; what is held stays held. The caller
+ * is inside a call, holds the account's plan lock, and its token lock exclusively,
+ * and tells himself of what that does to the plan. Returns the number of tokens.
+ */
+int64
+void_grant_locked(const Account *account, const pg_uuid_t *grant_id, TimestampTz now)
 {
-	Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
-	Holdings holdings;
-	const GrantBalance *grant;
+	GrantBalance grant;
+	int64 tokens = take_back(&grant, account, grant_id, now);
 
-	holding_load_undecided(&holdings, account, now, snapshot);
-	grant = balance_find(holding_balances(&holdings), grant_id);
-	if (grant != NULL && grant->has_subscription)
-		exhaustion_note(&holdings, &grant->subscription_id);
-	UnregisterSnapshot(snapshot);
+	if (tokens > 0 && grant.has_subscription)
+		exhaustion_told(&account->id, &grant.subscription_id);
+	return tokens;
 }
 
 /*
@@ -139,15 +137,17 @@ billing_void_grant(PG_FUNCTION_ARGS)
 	Account account;
 	TimestampTz now;
 	int64 tokens;
+	bool undecided = false;
+	GrantBalance grant;
 
 	call_enter(&call);
 	account_of_grant(&account_id, grant_id);
-	lock_account(&account_id, LOCK_TOKENS, ExclusiveLock);
+	lock_plan_change(&account_id);
 	account_require(&account, &account_id);
 	now = account_verb_time(&account);
-	tokens = void_grant_locked(&account, grant_id, now);
+	tokens = take_back(&grant, &account, grant_id, now);
 	if (tokens > 0)
-		note_exhaustion(&account, grant_id, now);
+		(void) exhaustion_tell(&account, now, &undecided);
 	audit_write(fcinfo, &call, &account_id);
 	call_leave(&call);
 	PG_RETURN_INT64(tokens);

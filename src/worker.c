@@ -558,7 +558,7 @@ pass_accounts(Run *run)
 	{
 		count = sweep_portion(&sweep, list);
 		for (int i = 0; i < count; i++)
-			(void) upkeep_note(&list[i], UPKEEP_LOW);
+			(void) upkeep_note(&list[i], UPKEEP_TELL);
 		if (!sweep.finished)
 			(void) worker_slot_lower_upkeep(run->slot, GetCurrentTimestamp());
 	}
