@@ -112,12 +112,15 @@ choose_subject(Login *login, const char *client)
 }
 
 static void
-renew_hash(const Login *login, const text *password, Call *call)
+renew_hash(Login *login, const text *password, Call *call)
 {
+	char *hash = password_hash(password);
+
 	call->frame->silent = true;
-	query_execute(&replace_hash,
-				  (NullableDatum[]){arg_uuid(&login->account_id), arg_uuid(&login->user_id),
-									arg_text(password_hash(password)), arg_text(login->hash)});
+	if (query_execute(&replace_hash,
+					  (NullableDatum[]){arg_uuid(&login->account_id), arg_uuid(&login->user_id),
+										arg_text(hash), arg_text(login->hash)}) == 1)
+		login->hash = hash;
 	call->frame->silent = false;
 }
 
@@ -155,6 +158,15 @@ verify_newest(Login *login, const text *password, bool *needs_rehash)
 	return matches;
 }
 
+/* After what may have waited for another transaction. */
+static bool
+still_matches(Login *login, const text *password)
+{
+	bool needs_rehash;
+
+	return !read_newer_hash(login) || verify_newest(login, password, &needs_rehash);
+}
+
 /* Whether the password is the user's and may be used now; costs the same whatever the answer. */
 static bool
 admit(Login *login, const text *password, Call *call)
@@ -164,8 +176,7 @@ admit(Login *login, const text *password, Call *call)
 
 	if (!lockout_admit(&login->account_id, &login->subject, matches))
 		return false;
-	/* which may have waited as well */
-	if (read_newer_hash(login) && !verify_newest(login, password, &needs_rehash))
+	if (!still_matches(login, password))
 		return false;
 	if (!XactReadOnly)
 	{
@@ -174,7 +185,7 @@ admit(Login *login, const text *password, Call *call)
 		if (login->has_client)
 			login_client_remember(&login->account_id, &login->user_id, &login->client);
 	}
-	return true;
+	return still_matches(login, password);
 }
 
 /* A user removed while the password was verified is nobody any more. */

@@ -32,6 +32,19 @@ SELECT billing.issue_binding('00000000-0000-4000-8000-000000000002', '1 day', se
 
 SELECT ok(billing.visible('00000000-0000-4000-8000-000000000002'), 'unbound: everything is visible');
 SELECT ok(NOT billing.visible(NULL), 'but NULL');
+CREATE FUNCTION pg_temp.range() RETURNS uuid[] LANGUAGE sql AS 'SELECT ARRAY[billing.first_visible(), billing.last_visible()]';
+-- kept plans of both functions have to do for what comes
+CREATE FUNCTION pg_temp.names() RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT array_agg(plan ORDER BY plan) FROM billing.account_package);
+END $$;
+CREATE FUNCTION pg_temp.bound_names() RETURNS text[] LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT array_agg(plan ORDER BY plan) FROM billing.account_package);
+END $$;
+SELECT is(pg_temp.range(), '{00000000-0000-0000-0000-000000000000,ffffffff-ffff-ffff-ffff-ffffffffffff}', 'in the range of all');
+SELECT is(billing.shown('00000000-0000-4000-8000-000000000002', 'x'::text), 'x', 'and shown');
+SELECT is(pg_temp.names(), '{month,pack,pack}', 'of all tenants');
 
 SELECT throws_ok('SELECT billing.issue_binding(NULL)', '22004', NULL, 'a token for NULL');
 SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-000000000001'', NULL)', '22004', NULL, 'for NULL time');
@@ -45,6 +58,11 @@ SELECT throws_ok('SELECT billing.issue_binding(''00000000-0000-4000-8000-0000000
 SAVEPOINT unbound;
 SELECT is(billing.bind_account(:'one'), '00000000-0000-4000-8000-000000000001', 'binding answers with the account');
 SELECT is(current_setting('billing.bound_account'), '00000000-0000-4000-8000-000000000001', 'bound');
+SELECT is(pg_temp.range(), '{00000000-0000-4000-8000-000000000001,00000000-0000-4000-8000-000000000001}', 'to a range of one');
+SELECT is(billing.shown(v, 'x'::text), s, 'of which values are shown alone')
+  FROM (VALUES ('00000000-0000-4000-8000-000000000001'::uuid, 'x'), ('00000000-0000-4000-8000-000000000002', NULL), (NULL, NULL)) v (v, s);
+SELECT is(pg_temp.names(), '{pack}', 'in a plan that was made before');
+SELECT is(pg_temp.bound_names(), '{pack}', 'and in one that is made now');
 SELECT is(tokens_remaining, 99::bigint, 'functions work for the account')
   FROM billing.try_consume_tokens('00000000-0000-4000-8000-000000000001', 1);
 SELECT is(reason, 'account_not_found', 'another does not exist')
@@ -79,6 +97,7 @@ ROLLBACK TO bound;
 SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000002'), 'a savepoint within does not undo it');
 ROLLBACK TO unbound;
 SELECT ok(billing.visible('00000000-0000-4000-8000-000000000002'), 'one before it does');
+SELECT is(pg_temp.bound_names(), '{month,pack,pack}', 'for the plan that was made within as well');
 
 SELECT throws_ok(format('SELECT billing.bind_account(%L)',
            overlay(:'one' PLACING CASE substr(:'one', i, 1) WHEN 'A' THEN 'B' ELSE 'A' END FROM i FOR 1)),
@@ -103,6 +122,9 @@ ROLLBACK TO unbound;
 
 SET LOCAL billing.require_binding = on;
 SELECT ok(NOT billing.visible('00000000-0000-4000-8000-000000000001'), 'required and not bound: nothing is visible');
+SELECT is(pg_temp.range(), '{00000000-0000-0000-0000-000000000000,00000000-0000-0000-0000-000000000000}', 'in a range of nobody');
+SELECT is(billing.shown('00000000-0000-4000-8000-000000000001', now()), NULL, 'nor shown');
+SELECT is(pg_temp.names(), NULL, 'of no tenant');
 SELECT is(billing.tokens_remaining('00000000-0000-4000-8000-000000000001'), 0::bigint, 'nor for a function');
 SELECT throws_ok('SELECT billing.create_account(''Three'')', 'PB006', NULL, 'nor can anything be made');
 SELECT billing.bind_account(:'one');
