@@ -9,14 +9,15 @@ SELECT h.account_id,
        h.created_at,
        billing.shown(h.account_id, h.expires_at) AS expires_at
   FROM billing.hold h
- WHERE NOT h.ended AND billing.visible(h.account_id);
-COMMENT ON VIEW billing.open_hold IS 'Tokens that are set aside: holds that are neither captured nor released nor lapsed.';
+  JOIN billing.account a ON a.account_id = h.account_id
+ WHERE NOT h.ended AND h.expires_at > coalesce(a.test_clock, statement_timestamp()) AND billing.visible(h.account_id);
+COMMENT ON VIEW billing.open_hold IS 'Tokens that are set aside: holds that are neither captured nor released nor over.';
 COMMENT ON COLUMN billing.open_hold.account_id IS 'The account.';
 COMMENT ON COLUMN billing.open_hold.hold_id IS 'What capture_hold and release_hold take.';
 COMMENT ON COLUMN billing.open_hold.app IS 'The app it was made for; NULL: none.';
 COMMENT ON COLUMN billing.open_hold.tokens IS 'Tokens held.';
 COMMENT ON COLUMN billing.open_hold.created_at IS 'When it was made.';
-COMMENT ON COLUMN billing.open_hold.expires_at IS 'From when on it may lapse.';
+COMMENT ON COLUMN billing.open_hold.expires_at IS 'From when on its tokens are free again.';
 
 INSERT INTO billing.privilege (object, name, application, administrator, reporting) VALUES
     ('relation', 'open_hold', true, true, true);

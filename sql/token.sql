@@ -207,7 +207,7 @@ CREATE FUNCTION billing.consume_tokens(
 ) RETURNS bigint
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_consume_tokens';
 COMMENT ON FUNCTION billing.consume_tokens(uuid, bigint, text, text, text, uuid) IS
-'Takes tokens from the grants of the app and of no app; returns what remains for the same app. tokens: 1 or more. app NULL: from grants of no app only. idempotency_key: 1 to 255 bytes, never expires; the same request again returns the first answer and takes nothing. action: what they are used for, at most 255 bytes. user_id: who uses them.
+'Takes tokens from the grants of the app and of no app; returns what remains for the same app, at least: what came back from holds that are over may be missing until that is written. tokens: 1 or more. app NULL: from grants of no app only. idempotency_key: 1 to 255 bytes, never expires; the same request again returns the first answer and takes nothing. action: what they are used for, at most 255 bytes. user_id: who uses them.
 Errors: PB001 to PB007 and PB013 by the reason of the denial; PB008 key used for another request; PB016 unknown app; 22004 NULL account or tokens; 22023 tokens not positive, malformed app; 22001 too long.';
 
 CREATE FUNCTION billing.try_consume_tokens(
@@ -244,7 +244,7 @@ Errors: 22004 NULL account_ids or tokens; 2202E lengths or dimensions that diffe
 CREATE FUNCTION billing.tokens_remaining(account_id uuid, app text DEFAULT NULL) RETURNS bigint
 LANGUAGE c STABLE PARALLEL SAFE AS 'MODULE_PATHNAME', 'billing_tokens_remaining';
 COMMENT ON FUNCTION billing.tokens_remaining(uuid, text) IS
-'What a consumption with the same app could take now: grants of the app and of no app; with app NULL of no app only. 0 for a NULL or unknown account. Raises nothing.';
+'What a consumption with the same app could take now: grants of the app and of no app; with app NULL of no app only. A hold that is over keeps nothing, written or not. 0 for a NULL or unknown account. Raises nothing.';
 
 CREATE FUNCTION billing.hold_tokens(
     account_id uuid,
@@ -255,7 +255,7 @@ CREATE FUNCTION billing.hold_tokens(
 ) RETURNS uuid
 LANGUAGE c VOLATILE PARALLEL UNSAFE AS 'MODULE_PATHNAME', 'billing_hold_tokens';
 COMMENT ON FUNCTION billing.hold_tokens(uuid, bigint, interval, text, text) IS
-'Sets tokens aside for work whose size is not known yet; returns the hold. tokens: 1 or more. expires_in: more than nothing; after it the hold lapses and its tokens return. app, idempotency_key: as consume_tokens, whose keys share one namespace with these.
+'Sets tokens aside for work whose size is not known yet; returns the hold. tokens: 1 or more. expires_in: more than nothing; from then on the hold keeps nothing, written or not. app, idempotency_key: as consume_tokens, whose keys share one namespace with these.
 Errors: those of consume_tokens; 22004 NULL account, tokens or expires_in; 22023 expires_in not positive.';
 
 CREATE FUNCTION billing.capture_hold(hold_id uuid, tokens bigint DEFAULT NULL) RETURNS bigint

@@ -33,7 +33,7 @@ CREATE FUNCTION billing.packages(
 ) RETURNS SETOF record
 LANGUAGE c STABLE PARALLEL SAFE ROWS 10 AS 'MODULE_PATHNAME', 'billing_packages';
 COMMENT ON FUNCTION billing.packages(uuid) IS
-'Every subscription the account has or had, whether it is in force, and the tokens of its own grants: used is what was consumed or captured, less refunds; held is in open holds; left can be used now. What was voided, expired or has not begun is in granted only. Call it in FROM. No row for a NULL or unknown account. Raises nothing.';
+'Every subscription the account has or had, whether it is in force, and the tokens of its own grants: used is what was consumed or captured, less refunds; held is in holds that are not over; left can be used now. What was voided, expired or has not begun is in granted only. Call it in FROM. No row for a NULL or unknown account. Raises nothing.';
 
 CREATE VIEW billing.account_package WITH (security_barrier) AS
 SELECT s.account_id,
@@ -89,7 +89,7 @@ COMMENT ON COLUMN billing.account_package.effective_at IS 'Start, inclusive.';
 COMMENT ON COLUMN billing.account_package.expires_at IS 'End of what is paid so far, exclusive; NULL: none.';
 COMMENT ON COLUMN billing.account_package.tokens_granted IS 'Tokens that came with it, in all its periods.';
 COMMENT ON COLUMN billing.account_package.tokens_used IS 'Of these consumed or captured, less refunds.';
-COMMENT ON COLUMN billing.account_package.tokens_held IS 'Of these in open holds.';
+COMMENT ON COLUMN billing.account_package.tokens_held IS 'Of these in holds that are not over.';
 COMMENT ON COLUMN billing.account_package.tokens_left IS 'Of these usable now; those that were voided, have expired or are for a later period are in none of the three.';
 COMMENT ON COLUMN billing.account_package.name IS 'The plan''s name for people.';
 

@@ -3,7 +3,7 @@
  *	  Who may use what, now: the checks.
  *
  * Everything derives from time and balance at the statement's start; nothing
- * waits for the worker.
+ * waits for the worker. A hold that is over keeps nothing, written or not.
  */
 #include "postgres.h"
 
@@ -37,6 +37,7 @@ billing_plan_is_active(PG_FUNCTION_ARGS)
 {
 	Snapshot snapshot = GetActiveSnapshot();
 	char *app = text_or_null(fcinfo, 1);
+	char *plan = text_or_null(fcinfo, 2);
 	Account account;
 	Holdings holdings;
 
@@ -44,8 +45,11 @@ billing_plan_is_active(PG_FUNCTION_ARGS)
 		account.suspended)
 		PG_RETURN_BOOL(false);
 	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	/* holds that are over are looked for only where they can make a no a yes */
+	if (!holding_any_in_force(&holdings, app, plan))
+		holding_return_overdue(&holdings);
 	/* a plan for every app does not cover what is no app */
-	PG_RETURN_BOOL(holding_any_in_force(&holdings, app, text_or_null(fcinfo, 2)) &&
+	PG_RETURN_BOOL(holding_any_in_force(&holdings, app, plan) &&
 				   (app == NULL || app_exists(app, snapshot)));
 }
 
@@ -187,7 +191,7 @@ access_check(Access *access, const pg_uuid_t *account_id, const char *permission
 	deny(access, REASON_ACCOUNT_NOT_FOUND);
 	if (!account_read(&account, account_id, snapshot))
 		return;
-	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_check_time(&account), snapshot);
 	access_decide(access, &holdings, permission, user_id);
 }
 
@@ -319,7 +323,7 @@ permissions_of_user(const pg_uuid_t *user_id, Snapshot snapshot)
 	if (!user_read(&user, user_id, snapshot) ||
 		!account_read(&account, &user.account_id, snapshot) || account.suspended)
 		return none;
-	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_check_time(&account), snapshot);
 	if (user_denial(&user, &holdings) != REASON_ALLOWED)
 		return none;
 	granted = plan_patterns(&holdings);

@@ -17,6 +17,7 @@
 #include "argument.h"
 #include "balance.h"
 #include "engine.h"
+#include "held.h"
 #include "lock.h"
 #include "settings.h"
 #include "spend.h"
@@ -314,7 +315,9 @@ billing_consume_tokens_batch(PG_FUNCTION_ARGS)
  * billing.tokens_remaining(account_id uuid, app text) → bigint
  *
  * What a consumption with the same app could take now: usable grants of the app
- * and of no app; with app NULL of no app only. NULL or unknown account: 0.
+ * and of no app; with app NULL of no app only. Tokens of a hold that is over are
+ * back: a consumption that needs them lets it lapse first. NULL or unknown
+ * account: 0.
  */
 Datum
 billing_tokens_remaining(PG_FUNCTION_ARGS)
@@ -331,5 +334,6 @@ billing_tokens_remaining(PG_FUNCTION_ARGS)
 		scope.app = text_to_cstring(PG_GETARG_TEXT_PP(1));
 	now = account_check_time(&account);
 	balance_load(&balances, &account.id, now, snapshot);
+	held_return_overdue(&balances, &account.id, now, snapshot);
 	PG_RETURN_INT64(balance_remaining(&balances, scope, now));
 }

@@ -15,6 +15,7 @@
 #include "checkpoint.h"
 #include "engine.h"
 #include "giveback.h"
+#include "held.h"
 #include "lock.h"
 #include "probe.h"
 #include "spend.h"
@@ -185,6 +186,7 @@ giveback_remaining_after(const pg_uuid_t *account, const char *app, TimestampTz 
 	Balances balances;
 
 	balance_load(&balances, account, now, snapshot);
+	held_return_overdue(&balances, account, now, snapshot);
 	UnregisterSnapshot(snapshot);
 	for (int i = drawn->count - 1; i >= 0 && tokens > 0; i--)
 	{
@@ -206,6 +208,7 @@ giveback_remaining(const pg_uuid_t *account, const char *app, TimestampTz now)
 	Balances balances;
 
 	balance_load(&balances, account, now, snapshot);
+	held_return_overdue(&balances, account, now, snapshot);
 	UnregisterSnapshot(snapshot);
 	return balance_remaining(&balances, (TokenScope){.app = app}, now);
 }

@@ -24,20 +24,17 @@ add_held(int64 *held, const Balances *balances, Probe *entry)
 		*sum = PG_INT64_MAX;
 }
 
-/*
- * The tokens of each of the grants that open holds keep; of those alone that
- * are over by the given time (infinity: all). The snapshot is that of the
- * balances.
- */
-int64 *
-held_load(const Balances *balances, const pg_uuid_t *account, TimestampTz until, Snapshot snapshot)
+/* The tokens of each of the grants that open holds keep, of those that end as the strategy says. */
+static int64 *
+load_ending(const Balances *balances, const pg_uuid_t *account, StrategyNumber strategy,
+			TimestampTz at, Snapshot snapshot)
 {
 	int64 *held = palloc0(sizeof(int64) * (balances->count + 1));
 	Probe holds;
 	ScanKeyData keys[2];
 
 	probe_key_uuid(&keys[0], 1, account);
-	probe_key_time(&keys[1], 2, BTLessEqualStrategyNumber, until);
+	probe_key_time(&keys[1], 2, strategy, at);
 	probe_begin(&holds, INDEX_HOLD_OPEN, snapshot, keys, 2);
 	while (probe_next(&holds))
 	{
@@ -57,16 +54,40 @@ held_load(const Balances *balances, const pg_uuid_t *account, TimestampTz until,
 }
 
 /*
- * Counts what holds keep that are over as returned, written or not: what money
- * or an event depends on is the same whether the worker has been there or not.
- * Nothing may be spent by such balances, since the ledger does not say so yet.
+ * The tokens of each of the grants that holds in their time keep. The snapshot
+ * is that of the balances.
+ */
+int64 *
+held_load(const Balances *balances, const pg_uuid_t *account, TimestampTz now, Snapshot snapshot)
+{
+	return load_ending(balances, account, BTGreaterStrategyNumber, now, snapshot);
+}
+
+/* Where nothing was taken nothing is held. */
+static bool
+any_taken(const Balances *balances)
+{
+	for (int i = 0; i < balances->count; i++)
+		if (balances->grants[i].consumed > 0)
+			return true;
+	return false;
+}
+
+/*
+ * Counts what holds keep that are over as returned, written or not: what a check
+ * says, and what money or an event depends on, is the same whether the worker has
+ * been there or not. Nothing may be spent by such balances, since the ledger does
+ * not say so yet.
  */
 void
 held_return_overdue(Balances *balances, const pg_uuid_t *account, TimestampTz now,
 					Snapshot snapshot)
 {
-	int64 *held = held_load(balances, account, now, snapshot);
+	int64 *held;
 
+	if (!any_taken(balances))
+		return;
+	held = load_ending(balances, account, BTLessEqualStrategyNumber, now, snapshot);
 	for (int i = 0; i < balances->count; i++)
 		balances->grants[i].consumed -= held[i];
 	pfree(held);

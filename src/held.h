@@ -8,7 +8,7 @@
 #include "balance.h"
 
 extern int64 *
-held_load(const Balances *balances, const pg_uuid_t *account, TimestampTz until, Snapshot snapshot);
+held_load(const Balances *balances, const pg_uuid_t *account, TimestampTz now, Snapshot snapshot);
 extern void held_return_overdue(Balances *balances, const pg_uuid_t *account, TimestampTz now,
 								Snapshot snapshot);
 

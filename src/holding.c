@@ -129,6 +129,17 @@ holding_load_past(Holdings *holdings, const Account *account, TimestampTz at, Sn
 	decide_in_force(holdings);
 }
 
+/* From now on as holding_load_due() has it: for who asked without, which costs less, and was told no. */
+void
+holding_return_overdue(Holdings *holdings)
+{
+	holdings->overdue_returned = true;
+	if (holdings->balances_loaded)
+		held_return_overdue(&holdings->balances, &holdings->account->id, holdings->now,
+							holdings->snapshot);
+	decide_in_force(holdings);
+}
+
 /* The same with tokens that others are taking, in transactions still in progress, counted as taken. */
 void
 holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,

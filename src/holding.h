@@ -40,6 +40,7 @@ extern void
 holding_load(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
 extern void
 holding_load_due(Holdings *holdings, const Account *account, TimestampTz now, Snapshot snapshot);
+extern void holding_return_overdue(Holdings *holdings);
 extern void holding_load_undecided(Holdings *holdings, const Account *account, TimestampTz now,
 								   Snapshot snapshot);
 extern void

@@ -125,7 +125,7 @@ check_addition(const Call *call, const NewUser *new)
 	Holdings holdings;
 
 	account_require_usable(&account, new->account_id);
-	holding_load(&holdings, &account, account_verb_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_verb_time(&account), snapshot);
 	if (new->added_by == NULL && !call_is_administrator(call))
 		actor_require_first_admin(&account, new->role, user_rows(&account.id, 1, snapshot) == 0);
 	else
@@ -218,7 +218,7 @@ begin_change(const char *function, Call *call, AccountUser *user, const pg_uuid_
 	seat_lock(&user->account_id);
 	account_require(&account, &user->account_id);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	holding_load(&holdings, &account, account_verb_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_verb_time(&account), snapshot);
 	actor_require(call, &holdings, actor, "acting_user");
 	UnregisterSnapshot(snapshot);
 	user_require(user, user_id);

@@ -83,7 +83,7 @@ mark_in_force(Packages *packages, const Account *account, TimestampTz now, Snaps
 {
 	Holdings holdings;
 
-	holding_load(&holdings, account, now, snapshot);
+	holding_load_due(&holdings, account, now, snapshot);
 	for (int i = 0; i < holdings.count; i++)
 	{
 		Package *package = find_package(packages, &holdings.items[i].subscription_id);
@@ -124,7 +124,8 @@ sum_tokens(Packages *packages, const Account *account, TimestampTz now, Snapshot
 	int64 *held;
 
 	balance_load(&balances, &account->id, DT_NOBEGIN, snapshot);
-	held = held_load(&balances, &account->id, DT_NOEND, snapshot);
+	held_return_overdue(&balances, &account->id, now, snapshot);
+	held = held_load(&balances, &account->id, now, snapshot);
 	for (int i = 0; i < balances.count; i++)
 	{
 		const GrantBalance *grant = &balances.grants[i];
@@ -163,9 +164,9 @@ put_package(ReturnSetInfo *rsinfo, const Package *package)
  *		tokens_granted bigint, tokens_used bigint, tokens_held bigint, tokens_left bigint)
  *
  * Every subscription the account has or had. The tokens are those of its own
- * grants: used is what was consumed or captured, less refunds; held is in open
- * holds; left can be used now. What was voided, expired or has not begun is in
- * granted only. No row for a NULL or unknown account. Raises nothing.
+ * grants: used is what was consumed or captured, less refunds; held is in holds
+ * that are not over; left can be used now. What was voided, expired or has not
+ * begun is in granted only. No row for a NULL or unknown account. Raises nothing.
  */
 Datum
 billing_packages(PG_FUNCTION_ARGS)

@@ -91,7 +91,7 @@ billing_roster(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), snapshot))
 		return (Datum) 0;
-	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_check_time(&account), snapshot);
 	access_decide(&access, &holdings, NULL, NULL);
 	limit = seat_limit(&holdings);
 	load_roster(&roster, &account.id, snapshot);

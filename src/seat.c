@@ -146,7 +146,7 @@ billing_seats_allowed(PG_FUNCTION_ARGS)
 
 	if (PG_ARGISNULL(0) || !account_read(&account, PG_GETARG_UUID_P(0), snapshot))
 		PG_RETURN_INT64(0);
-	holding_load(&holdings, &account, account_check_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_check_time(&account), snapshot);
 	limit = seat_limit(&holdings);
 	if (limit == SEATS_UNLIMITED)
 		PG_RETURN_NULL();

@@ -305,6 +305,11 @@ user_denied(const SpendRequest *request, SpendAnswer *answer)
 		holding_load(&holdings, &account, account_verb_time(&account), snapshot);
 		reason = user_reason(request, &holdings);
 		if (reason != REASON_ALLOWED)
+		{
+			holding_return_overdue(&holdings);
+			reason = user_reason(request, &holdings);
+		}
+		if (reason != REASON_ALLOWED)
 			deny(answer, reason,
 				 balance_remaining(holding_balances(&holdings), (TokenScope){.app = request->app},
 								   holdings.now));

@@ -265,7 +265,7 @@ check_added_by(HeapTuple tuple, TriggerData *trigger)
 	added_by = uuid_column(tuple, trigger, USER_ADDED_BY);
 	account_require(&account, &account_id);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	holding_load(&holdings, &account, account_verb_time(&account), snapshot);
+	holding_load_due(&holdings, &account, account_verb_time(&account), snapshot);
 	actor_require_manager(&holdings, &added_by);
 	UnregisterSnapshot(snapshot);
 }
@@ -324,7 +324,7 @@ check_seats(const Account *account, TimestampTz now, Snapshot snapshot)
 
 	if (account->suspended)
 		account_raise_suspended(account);
-	holding_load(&holdings, account, now, snapshot);
+	holding_load_due(&holdings, account, now, snapshot);
 	seat_require(&holdings, seat_count(&account->id, snapshot));
 }
 

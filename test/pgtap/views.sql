@@ -111,7 +111,7 @@ UPDATE billing.subscription s SET canceled_at = expires_at WHERE expires_at <= b
 UPDATE billing.subscription s SET canceled_at = effective_at WHERE canceled_at IS NULL AND NOT void AND random() < 0.1;
 UPDATE billing.subscription s SET replaced_by = gen_random_uuid() WHERE random() < 0.1;
 
--- Holds, open, captured in whole and in part, released; refunds; voided grants: as ledger rows.
+-- Holds, open, open still although they are over, captured in whole and in part, released; refunds; voided grants: as ledger rows.
 CREATE FUNCTION pg_temp.next_entry(uuid) RETURNS bigint LANGUAGE sql AS
     'SELECT coalesce(max(entry_no), 0) + 1 FROM billing.ledger WHERE account_id = $1';
 CREATE FUNCTION pg_temp.available(uuid, uuid) RETURNS bigint LANGUAGE sql AS
@@ -131,7 +131,7 @@ BEGIN
         IF random() < 0.5 AND pg_temp.available(g.account_id, g.grant_id) >= 2 THEN
             held := gen_random_uuid();
             INSERT INTO billing.hold (account_id, hold_id, tokens, created_at, expires_at)
-            VALUES (g.account_id, held, 2, at, at + interval '15 minutes');
+            VALUES (g.account_id, held, 2, at, at + CASE WHEN random() < 0.5 THEN interval '15 minutes' ELSE interval '10 days' END);
             INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, kind, occurred_at, app, action, hold_id, asked)
             VALUES (g.account_id, pg_temp.next_entry(g.account_id), g.grant_id, 2, 'hold', at, 'ai', 'train', held, 2);
             IF random() < 0.7 THEN
@@ -195,6 +195,7 @@ SELECT g.account_id, g.grant_id, g.subscription_id, g.tokens,
   FROM billing.token_grant g
   JOIN model_account a USING (account_id)
   LEFT JOIN billing.ledger l ON l.account_id = g.account_id AND l.grant_id = g.grant_id
+       AND NOT EXISTS (SELECT FROM billing.hold h WHERE h.account_id = l.account_id AND h.hold_id = l.hold_id AND NOT h.ended AND h.expires_at <= a.now)
   LEFT JOIN billing.hold_end e ON e.account_id = l.account_id AND e.hold_id = l.hold_id
  GROUP BY g.account_id, g.grant_id, a.now;
 
