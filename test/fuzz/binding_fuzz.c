@@ -37,7 +37,7 @@ check_sealed(const uint8_t *data, size_t size)
 	size_t at;
 
 	memcpy(fields + 1, data, Min(size, TOKEN_SIGNED_BYTES - 1));
-	authenticate(token.mac, &token);
+	authenticate(token.mac, &token, key);
 	sealed = token_text(&token);
 	require(VARSIZE_ANY_EXHDR(sealed) == sizeof(changed));
 	opening.encoded = sealed;

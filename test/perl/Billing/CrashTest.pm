@@ -250,7 +250,11 @@ UNION ALL SELECT concat_ws(' ', 'overdrawn', t.account_id, t.grant_id) FROM take
 UNION ALL SELECT concat_ws(' ', 'balance', account_id, app, says, is_left) FROM (
     SELECT m.account_id, app, billing.tokens_remaining(m.account_id, app) AS says,
         (SELECT coalesce(sum(g.tokens - coalesce(t.tokens, 0)), 0) FROM billing.token_grant g LEFT JOIN taken t USING (account_id, grant_id)
-         WHERE g.account_id = m.account_id AND voided_at IS NULL AND effective_at <= statement_timestamp() AND expires_at > statement_timestamp() AND (g.app IS NULL OR g.app = v.app)) AS is_left
+         WHERE g.account_id = m.account_id AND voided_at IS NULL AND effective_at <= statement_timestamp() AND expires_at > statement_timestamp() AND (g.app IS NULL OR g.app = v.app))
+        -- what holds that are over keep, as long as nobody has written it
+        + (SELECT coalesce(sum(e.tokens), 0) FROM entry e JOIN billing.hold h USING (account_id, hold_id) JOIN billing.token_grant g USING (account_id, grant_id)
+         WHERE e.account_id = m.account_id AND NOT h.ended AND h.expires_at <= statement_timestamp() AND g.voided_at IS NULL AND g.effective_at <= statement_timestamp()
+           AND g.expires_at > statement_timestamp() AND (g.app IS NULL OR g.app = v.app)) AS is_left
     FROM mine m CROSS JOIN (VALUES (NULL), ('mail')) v (app)) b WHERE says <> is_left
 UNION ALL SELECT concat_ws(' ', 'hold', h.account_id, h.hold_id) FROM billing.hold h JOIN mine USING (account_id) LEFT JOIN billing.hold_end e USING (account_id, hold_id) LEFT JOIN held USING (account_id, hold_id)
     WHERE h.ended <> (e.hold_id IS NOT NULL) OR coalesce(held.tokens, -1) <> coalesce(e.tokens, h.tokens) OR held.lapsed <> (e.kind IS NOT DISTINCT FROM 'lapsed')
