@@ -121,7 +121,7 @@ typedef struct OwnTake
 	EngineKey key;
 	pg_uuid_t grant;
 	int64 tokens;      /* negative: returned by this transaction */
-	int64 withdrawn;   /* number of a row that was deleted again; it took nothing */
+	int64 withdrawn;   /* number of a row that gave way; it took nothing */
 	uint64 generation; /* of the entry it was noted in */
 	SubTransactionId subid;
 	bool landed;

@@ -286,8 +286,8 @@ engine_own_undecided(const EngineEntry *entry, const EngineSlot *slot)
 
 /*
  * The highest number under which this transaction has withdrawn a row, 0: none.
- * Its own builds do not see such a row; others' insertions under the number
- * would wait for it, in flight.
+ * Nothing is left of such a row; its number is not used again all the same, so
+ * that no two insertions of a transaction ever had one number.
  */
 int64
 engine_own_withdrawn(const EngineKey *key)
@@ -668,7 +668,7 @@ undo_unlanded(void)
 		pop();
 }
 
-/* Of a request with a key that another had first: its row, the first one, has been deleted again. */
+/* Of a request with a key that another had first: its row, the first one, is gone again. */
 void
 engine_withdraw(const EngineTake *take)
 {

@@ -124,8 +124,8 @@ sub batch_on_to_the_ledger
     return;
 }
 
-# Who came second with a key has deleted his row again: its number stays his, also when the entry that knew
-# it has made room for others. Another one's insertion under that number would wait for him.
+# Nothing is left of the row of who came second with a key; its number is not used again, also when the entry
+# that knew it has made room for others. Nobody waits for it.
 sub number_of_a_loser
 {
     my $id = account(100);
