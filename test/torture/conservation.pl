@@ -18,6 +18,7 @@ use Billing::Session;
 
 use constant ACCOUNTS => 80;
 use constant FOREVER => 9_223_372_036_854_775_807;
+use constant DAY => 86_400_000_000;
 
 my $steps = $ENV{BILLING_STEPS} // 10_000;
 my $seed = $ENV{BILLING_SEED} // int(rand(2**31));
@@ -396,7 +397,17 @@ sub place_order
     }
     problem("is $order{status}") if $order{status} ne ($order{due} == 0 ? 'paid' : 'open');
     $count{ $order{action} }++;
-    pay($cash, \%order, $order{due}, $order{currency}) if $order{due} > 0 && chance(75);
+    return if $order{due} == 0;
+    my ($subject) = grep { $_->{id} eq $order{subject} } @{ $state->{subscription} };
+    my $left = $order{action} eq 'upgrade' && $order{credit} > 0 ? $subject->{to} - $state->{account}[0]{now} : FOREVER;
+    # paid when what the credit is for has been used to its end
+    if ($left < DAY && chance(50))
+    {
+        call('time', "SELECT billing.advance_test_clock('$account', '$left microseconds')");
+        $count{'upgrade of what is over'}++;
+        pay($cash, \%order, $order{due}, $order{currency}, 1);
+    }
+    elsif (chance(75)) { pay($cash, \%order, $order{due}, $order{currency}) }
     return;
 }
 
@@ -475,6 +486,9 @@ sub time_passes
     my $by = any('1 second', '3 hours', '1 day', '9 days', '26 days', '40 days');
     # to the last microsecond of a period, or to its end
     $by = (any(@ends) - $now - int(rand(2))) . ' microseconds' if @ends && chance(30);
+    # to the last hours of a period, when an order may outlive it
+    my ($soon) = sort { $a <=> $b } grep { $_ > $now + DAY } @ends;
+    $by = ($soon - $now - 1 - int(rand(DAY - 1))) . ' microseconds' if $soon && chance(15);
     call('time', "SELECT billing.advance_test_clock('$account', '$by')") if $by ne '0 microseconds';
     return;
 }
