@@ -10,7 +10,8 @@ SELECT h.account_id,
        billing.shown(h.account_id, h.expires_at) AS expires_at
   FROM billing.hold h
   JOIN billing.account a ON a.account_id = h.account_id
- WHERE NOT h.ended AND h.expires_at > coalesce(a.test_clock, statement_timestamp()) AND billing.visible(h.account_id);
+ WHERE NOT h.ended AND h.expires_at > coalesce(a.test_clock, statement_timestamp()) AND billing.visible(h.account_id)
+   AND billing.visible(a.account_id);
 COMMENT ON VIEW billing.open_hold IS 'Tokens that are set aside: holds that are neither captured nor released nor over.';
 COMMENT ON COLUMN billing.open_hold.account_id IS 'The account.';
 COMMENT ON COLUMN billing.open_hold.hold_id IS 'What capture_hold and release_hold take.';

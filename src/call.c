@@ -134,9 +134,27 @@ call_end_statement(int outer)
 	current_frame->trigger_depth = outer;
 }
 
+/* As a statement, for triggers that are fired outside of one, and of a call. */
+CallFrame *
+call_begin_firing(void)
+{
+	CallFrame *frame = push_frame();
+
+	frame->trigger_depth = trigger_depth();
+	current_frame = frame;
+	return frame;
+}
+
+void
+call_end_firing(CallFrame *frame)
+{
+	current_frame = frame->outer;
+	pfree(frame);
+}
+
 /*
- * In a trigger: whether it was fired by a statement of one of our own functions,
- * rather than by one of somebody else's trigger within.
+ * In a trigger: whether it was fired by what one of our own functions wrote,
+ * rather than by a statement of somebody else's trigger within.
  */
 bool
 call_is_own_statement(void)

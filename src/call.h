@@ -33,6 +33,8 @@ extern void call_leave(Call *call);
 extern MemoryContext call_memory(void);
 extern int call_begin_statement(void);
 extern void call_end_statement(int outer);
+extern CallFrame *call_begin_firing(void);
+extern void call_end_firing(CallFrame *frame);
 extern bool call_is_own_statement(void);
 extern bool call_is_administrator(const Call *call);
 extern bool call_is_restore(void);

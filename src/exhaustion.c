@@ -201,8 +201,8 @@ write_lost(const Holdings *holdings, const Holding *item, TimestampTz take)
  * Tells of the token plans that have lost their last token, each dated at the
  * entry that took it, and of the assignment of the free plan if no other was in
  * force. The caller is inside a call and holds the account's plan lock, or its
- * token lock exclusively. again: it
- * depends on transactions in progress. Returns the number of plans.
+ * token lock exclusively. again: it depends on transactions in progress. Returns
+ * the number of plans.
  */
 int64
 exhaustion_tell(const Account *account, TimestampTz now, bool *again)

@@ -386,7 +386,7 @@ billing_guard_balance(PG_FUNCTION_ARGS)
 	check_balances_once(&account);
 	id = heap_getattr(trigger->tg_trigtuple, LEDGER_HOLD_ID, RelationGetDescr(trigger->tg_relation),
 					  &isnull);
-	if (!isnull)
+	if (!isnull && hold_can_be_judged())
 		hold_check(&account, DatumGetUUIDP(id));
 	return PointerGetDatum(NULL);
 }

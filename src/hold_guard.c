@@ -8,6 +8,7 @@
 #include "postgres.h"
 
 #include "access/xact.h"
+#include "commands/trigger.h"
 #include "common/int.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -117,6 +118,16 @@ same_check(const HoldCheck *a, const HoldCheck *b)
 }
 
 /*
+ * In a trigger. Our own holds are half done where constraints are immediate, and
+ * the rows of a restore or a replica come in any order.
+ */
+bool
+hold_can_be_judged(void)
+{
+	return SessionReplicationRole != SESSION_REPLICATION_ROLE_REPLICA && !call_is_own_statement();
+}
+
+/*
  * Under its account's lock, or by whoever writes the one row of its ending, which
  * another cannot write meanwhile. 23514: hold, ending and ledger do not agree.
  */
@@ -154,8 +165,7 @@ billing_guard_hold_end(PG_FUNCTION_ARGS)
 	pg_uuid_t account;
 	pg_uuid_t hold;
 
-	/* our own are half done where constraints are immediate */
-	if (call_is_own_statement())
+	if (!hold_can_be_judged())
 		return PointerGetDatum(NULL);
 	account = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, HOLD_ACCOUNT_ID, desc, &isnull));
 	hold = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, HOLD_HOLD_ID, desc, &isnull));

@@ -5,9 +5,9 @@
  * A decision takes a microsecond and writes nothing, so refusals of existing and
  * unknown users differ in no disk access; and it stays whatever becomes of the
  * transaction. What ends a lock-out is the transaction's, like the new password
- * that it comes of: else who can roll back could guess for ever. A restart of the server forgets all of it, which no outsider can
- * bring about. Only users that exist have entries, so that what is tried at
- * random cannot push them out.
+ * that it comes of: else who can roll back could guess for ever. A restart of the
+ * server forgets all of it, which no outsider can bring about. Only users that
+ * exist have entries, so that what is tried at random cannot push them out.
  */
 #include "postgres.h"
 

@@ -329,8 +329,9 @@ quote_datum(FunctionCallInfo fcinfo, const Quote *quote)
  * What order_plan would do now, without doing it. NULL: 22004; the free plan,
  * unknown timing, period_end after a plan without end: 22023; over-long plan or
  * timing: 22001; a subscription of the same plan, given for later, in the way of
- * the period or of what is scheduled to follow it: 23P01; unknown account: PB001, closed: PB002; unknown or retired plan, or one
- * without a price: PB011; an immediate change to another currency: PB015.
+ * the period or of what is scheduled to follow it: 23P01; unknown account: PB001,
+ * closed: PB002; unknown or retired plan, or one without a price: PB011; an
+ * immediate change to another currency: PB015.
  */
 Datum
 billing_quote_plan(PG_FUNCTION_ARGS)

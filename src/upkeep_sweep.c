@@ -50,8 +50,8 @@ static SqlQuery select_portion = {
 		   "AND g.expires_at > coalesce(a.test_clock, $2) AND NOT EXISTS (SELECT "
 		   "FROM billing.low_balance b WHERE b.account_id = g.account_id "
 		   "AND b.grant_id = g.grant_id))) AND (a.test_clock IS NOT NULL OR $3 = '-infinity' OR "
-		   "(SELECT l.occurred_at FROM billing.ledger l WHERE l.account_id = a.account_id "
-		   "ORDER BY l.entry_no DESC LIMIT 1) >= $3) "
+		   "coalesce((SELECT l.occurred_at FROM billing.ledger l WHERE l.account_id = "
+		   "a.account_id ORDER BY l.entry_no DESC LIMIT 1) >= $3, false)) "
 		   "FROM (SELECT account_id, test_clock FROM billing.account WHERE account_id > $1 "
 		   "ORDER BY account_id LIMIT $4) a ORDER BY a.account_id",
 	.nargs = 4,

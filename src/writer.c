@@ -14,6 +14,7 @@
 #include "utils/datum.h"
 #include "utils/snapmgr.h"
 
+#include "call.h"
 #include "compat.h"
 #include "errors.h"
 #include "foreign.h"
@@ -313,7 +314,12 @@ writer_end(Writer *writer)
 	if (writer->statement)
 		ExecASInsertTriggers(writer->estate, writer->result, writer->capture);
 	if (writer->foreign_triggers)
+	{
+		CallFrame *frame = call_begin_firing();
+
 		AfterTriggerEndQuery(writer->estate);
+		call_end_firing(frame);
+	}
 	/* slots that triggers were shown their rows in */
 	ExecResetTupleTable(writer->estate->es_tupleTable, false);
 	ExecCloseIndices(writer->result);

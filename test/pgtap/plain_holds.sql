@@ -1,7 +1,7 @@
 -- Holds and their endings by plain DML: what would keep tokens for good, or return them twice, is refused.
 BEGIN;
 
-SELECT plan(16);
+SELECT plan(20);
 
 \set a '''9a000005-0000-4000-8000-0000000000a1'''
 SELECT billing.create_account('A', :a);
@@ -32,7 +32,7 @@ SELECT is(billing.capture_hold(:'h'), 5::bigint, 'is one as any other');
 SELECT is_empty(format('SELECT * FROM billing.verify_ledger(%L)', :a), 'verify_ledger() is silent');
 
 -- a restore or a replica may leave half of one behind
-SELECT billing.hold_tokens(:a, 6, '1 second') AS late, billing.hold_tokens(:a, 6) AS half \gset
+SELECT billing.hold_tokens(:a, 6) AS late, billing.hold_tokens(:a, 6) AS half \gset
 SET LOCAL session_replication_role = replica;
 UPDATE billing.hold SET ended = true WHERE hold_id = :'half';
 INSERT INTO billing.hold_end VALUES (:a, :'late', 'captured', 6, 5, now());
@@ -42,6 +42,26 @@ SELECT throws_ok(format('SELECT billing.release_hold(%L)', :'late'), 'PB009', 'h
 SELECT is(count(*), 2::bigint, 'verify_ledger() finds both') FROM billing.verify_ledger(:a);
 SELECT is(billing.tokens_remaining(:a), 83::bigint, 'what they keep stays kept');
 SELECT lives_ok(format('SELECT billing.consume_tokens(%L, 83)', :a), 'and the rest can be used');
+
+-- rows that arrive from elsewhere come in any order: the ending before what the ledger kept until then
+SELECT billing.create_account('B', '9a000005-0000-4000-8000-0000000000b2') AS b, billing.grant_tokens('9a000005-0000-4000-8000-0000000000b2', 100) AS grant \gset
+SET LOCAL session_replication_role = replica;
+SELECT gen_random_uuid() AS arrived \gset
+INSERT INTO billing.hold VALUES (:'b', :'arrived', 7, NULL, now(), 'infinity', true);
+INSERT INTO billing.hold_end VALUES (:'b', :'arrived', 'released', 0, 100, now());
+SELECT lives_ok(format('INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, kind, hold_id) VALUES (%L, 1, %L, 7, ''hold'', %L);
+    SET CONSTRAINTS ALL IMMEDIATE', :'b', :'grant', :'arrived'), 'an entry that arrives after the ending of its hold');
+INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, kind, hold_id) VALUES (:'b', 2, :'grant', -7, 'release', :'arrived');
+SET LOCAL session_replication_role = origin;
+SELECT is_empty(format('SELECT * FROM billing.verify_ledger(%L)', :'b'), 'is sound when all has arrived');
+
+-- our own are not judged when they are half done: somebody's trigger has constraints checked as rows are written
+CREATE FUNCTION pg_temp.nothing() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN NULL; END$$;
+CREATE TRIGGER somebody AFTER INSERT ON billing.ledger FOR EACH ROW EXECUTE FUNCTION pg_temp.nothing();
+CREATE TRIGGER somebody AFTER INSERT ON billing.hold_end FOR EACH ROW EXECUTE FUNCTION pg_temp.nothing();
+SET CONSTRAINTS ALL IMMEDIATE;
+SELECT is(billing.capture_hold(billing.hold_tokens(:'b', 7), 3), 97::bigint, 'a capture under immediate constraints');
+SELECT pg_temp.refused('plain entries are judged there as well', format('INSERT INTO billing.ledger (account_id, entry_no, grant_id, tokens, kind, hold_id) VALUES (%L, 100, %L, 5, ''hold'', %L)', :'b', :'grant', :'arrived'));
 
 SELECT finish();
 
