@@ -50,7 +50,7 @@ CREATE TABLE public.marker (tag text PRIMARY KEY, ref uuid);
 CREATE FUNCTION public.pause() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF current_setting('load.pause', true) = TG_TABLE_NAME THEN
-        PERFORM pg_catalog.pg_sleep(0.05 + random() * 0.2);
+        PERFORM pg_catalog.pg_sleep(0.2 + random() * 0.5);
     END IF;
     RETURN NULL;
 END $$;
