@@ -344,7 +344,8 @@ holds(const pg_uuid_t *account, LockPurpose purpose)
 bool
 lock_tokens_after_plans(const pg_uuid_t *account, LOCKMODE mode)
 {
-	if (is_wide(LOCK_TOKENS, mode))
+	/* what stands for the account's plans is not given back for one of many */
+	if (is_wide(LOCK_TOKENS, mode) || is_covered(LOCK_PLANS, ExclusiveLock))
 	{
 		lock_account(account, LOCK_TOKENS, mode);
 		return false;

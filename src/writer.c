@@ -209,7 +209,7 @@ insert_as_sql(Writer *writer, const Datum *values, const bool *nulls)
 	}
 	else if (writer->exact)
 		raise_interfered(writer, "suppressed a row that billing writes",
-						 "Tokens would be taken or returned without a record.");
+						 "What was decided would have no record.");
 	PopActiveSnapshot();
 }
 
