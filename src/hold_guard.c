@@ -149,6 +149,17 @@ hold_check(const pg_uuid_t *account, const pg_uuid_t *hold)
 	last = now;
 }
 
+static pg_uuid_t
+id_of(HeapTuple row, AttrNumber column, TupleDesc desc)
+{
+	bool isnull;
+	Datum id = heap_getattr(row, column, desc, &isnull);
+
+	if (isnull)
+		elog(ERROR, "an id of a hold is null");
+	return *DatumGetUUIDP(id);
+}
+
 /*
  * billing.guard_hold_end(): trigger
  *
@@ -161,14 +172,13 @@ billing_guard_hold_end(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigger = guard_trigger_data(fcinfo, "guard_hold_end");
 	TupleDesc desc = RelationGetDescr(trigger->tg_relation);
-	bool isnull;
 	pg_uuid_t account;
 	pg_uuid_t hold;
 
 	if (!hold_can_be_judged())
 		return PointerGetDatum(NULL);
-	account = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, HOLD_ACCOUNT_ID, desc, &isnull));
-	hold = *DatumGetUUIDP(heap_getattr(trigger->tg_trigtuple, HOLD_HOLD_ID, desc, &isnull));
+	account = id_of(trigger->tg_trigtuple, HOLD_ACCOUNT_ID, desc);
+	hold = id_of(trigger->tg_trigtuple, HOLD_HOLD_ID, desc);
 	/* an immediate check runs within the command that wrote the rows */
 	CommandCounterIncrement();
 	hold_check(&account, &hold);
